@@ -1,0 +1,103 @@
+# Everything a developer or CI runs. Needs only make and Python 3.11+; the rest goes into $(VENV).
+
+PYTHON ?=
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+CODE = dagnats tests examples contrib
+PYTEST = $(BIN)/python -m pytest -q
+PARALLEL = -n auto --maxprocesses 4
+SIM_RUNS ?= 1000000
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lint types arch unit laws sim integration conformance \
+	faults documents tidy bench mutants clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## create the virtual environment (PYTHON=… chooses the interpreter)
+
+$(STAMP): pyproject.toml
+	@set -e; \
+	if [ ! -x $(BIN)/python ]; then \
+	  found=; \
+	  for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      found=$$python; break; \
+	    fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "DagNats needs Python 3.11 or newer; $(or $(PYTHON),python3) is older or missing." >&2; \
+	    echo "Install one, or name one: make setup PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "creating $(VENV) with $$found"; \
+	  $$found -m venv $(VENV) || { \
+	    echo "$$found has no working venv module (Debian, Ubuntu: install python3-venv)." >&2; \
+	    rm -rf $(VENV); exit 1; \
+	  }; \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: setup ## run the code-review demonstration (ARGS="…" passes options)
+	$(BIN)/python -m examples.code_review.demo $(ARGS)
+
+test: setup lint types arch ## everything but the long variants: static checks, then every test
+	$(PYTEST) tests $(PARALLEL) -m "not slow and not browser"
+
+check: setup lint types arch ## before every push, under a minute, no server needed
+	$(PYTEST) tests/unit tests/laws tests/tidy tests/documents tests/simulation $(PARALLEL) \
+	  -m "not slow"
+
+fmt: setup ## format, and repair what can be repaired
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+lint: setup ## ruff: style and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: setup ## basedpyright on the package, mypy --strict on what users write
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	@if [ -f tests/typing_api.py ]; then $(BIN)/mypy tests/typing_api.py; fi
+
+arch: setup ## the import contracts
+	$(BIN)/lint-imports
+
+unit: setup ## pure tests, seconds
+	$(PYTEST) tests/unit
+
+laws: setup ## properties of the engine, codec and friends
+	$(PYTEST) tests/laws $(PARALLEL)
+
+sim: setup ## a million simulated runs with seeded faults (SIM_RUNS=…)
+	SIM_RUNS=$(SIM_RUNS) $(PYTEST) tests/simulation $(PARALLEL) --timeout 0
+
+integration: setup ## against a real nats-server
+	$(PYTEST) tests/integration $(PARALLEL)
+
+conformance: setup ## one suite per port, on memory and on JetStream
+	$(PYTEST) tests/conformance $(PARALLEL)
+
+faults: setup ## kills, restarts, full disks; long variants included
+	$(PYTEST) tests/faults $(PARALLEL) --timeout 600
+
+documents: setup ## code blocks, commands, links and names in the docs
+	$(PYTEST) tests/documents
+
+tidy: setup ## the repository's rules
+	$(PYTEST) tests/tidy
+
+bench: setup ## measure; prints one JSON line per figure, and a table
+	$(BIN)/python -m tests.bench $(ARGS)
+
+mutants: setup ## plant faults in the engine; the laws must notice every one
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+clean: ## remove what the tools left behind, and the virtual environment
+	rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	  .import_linter_cache
+	find dagnats tests examples contrib -name __pycache__ -type d -prune -exec rm -rf {} +

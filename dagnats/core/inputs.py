@@ -1,0 +1,89 @@
+"""What a step receives, and what a run gives back.
+
+The rule where a definition says nothing: no parents → the run's input; one parent → its output as it is;
+several → an object of their outputs by step id. A skipped parent's output is ``null``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from dagnats.core.graph import Graph, Node
+from dagnats.core.state import SKIPPED, StepState
+from dagnats.core.table import Table
+from dagnats.core.templates import Lookup, render
+
+NULL = Raw(b"null")
+
+
+def lookup_in(graph: Graph, steps: Table[StepState], run_input: Raw) -> Lookup:
+    """Outputs by step id; the empty name is the run's input."""
+
+    def lookup(step: str) -> Raw:
+        if not step:
+            return run_input
+        output = steps[graph.index[step]].output
+        return NULL if output is None else output
+
+    return lookup
+
+
+def step_input(graph: Graph, node: Node, steps: Table[StepState], run_input: Raw) -> Raw:
+    """The input of a step whose parents are satisfied.
+
+    Raises:
+        PathMissing: its template asks for a field that is not there.
+    """
+    if node.aux:
+        return _failure_input(graph, node, steps)
+    if node.step.input is not None:
+        return render(node.step.input, lookup_in(graph, steps, run_input))
+    if not node.parents:
+        return run_input
+    if len(node.parents) == 1:
+        output = steps[node.parents[0]].output
+        return NULL if output is None else output
+    return _object(graph, node.parents, steps)
+
+
+def _object(graph: Graph, positions: tuple[int, ...], steps: Table[StepState]) -> Raw:
+    values = {graph.nodes[p].step.id: steps[p].output or NULL for p in positions}
+    return Raw(msgspec.json.encode(values))
+
+
+def _failure_input(graph: Graph, node: Node, steps: Table[StepState]) -> Raw:
+    """What an on_failure step is told: which step failed, and why."""
+    for failed in graph.nodes:
+        state = steps[failed.position]
+        if failed.handler == node.position and state.error is not None:
+            report = {"failed_step": failed.step.id, "error": state.error.message}
+            return Raw(msgspec.json.encode(report))
+    return NULL
+
+
+def run_output(graph: Graph, steps: Table[StepState], run_input: Raw) -> Raw:
+    """The output of a completed run: its template, the last step's output, or an object of several.
+
+    The handler of a recovered last step stands in for it; skipped last steps are left out of an object.
+
+    Raises:
+        PathMissing: the output template asks for a field that is not there.
+    """
+    template = graph.workflow.output
+    if template is not None:
+        return render(template, lookup_in(graph, steps, run_input))
+    sinks = graph.sinks
+    if len(sinks) == 1:
+        return _settled_output(graph, sinks[0], steps)
+    values = {
+        graph.nodes[p].step.id: _settled_output(graph, p, steps) for p in sinks if steps[p].status != SKIPPED
+    }
+    return Raw(msgspec.json.encode(values))
+
+
+def _settled_output(graph: Graph, position: int, steps: Table[StepState]) -> Raw:
+    state = steps[position]
+    if state.output is None and graph.nodes[position].handler >= 0:
+        state = steps[graph.nodes[position].handler]
+    return NULL if state.output is None else state.output

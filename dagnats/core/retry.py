@@ -1,0 +1,36 @@
+"""Back-off arithmetic. Jitter is a hash of the ticket: chance that every owner agrees on."""
+
+from __future__ import annotations
+
+import zlib
+
+from dagnats.core.model import RetryPolicy
+from dagnats.limits import (
+    RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, RETRY_DELAY_MAX_MS, RETRY_DELAY_MIN_MS,
+)  # fmt: skip
+
+_EXPONENT_MAX = 64.0  # beyond this every policy is at its cap
+
+
+def delay_ms(policy: RetryPolicy, retry: int, ticket: str) -> int:
+    """Milliseconds to wait before retry number ``retry`` (from 1).
+
+    fixed: initial; linear: initial × n; exponential: initial × multiplier^(n-1); then capped by the
+    policy, less jitter, and clamped to 1 ms … 1 h. Never overflows.
+    """
+    initial = float(policy.initial_ms)
+    if policy.strategy == "linear":
+        delay = initial * retry
+    elif policy.strategy == "exponential":
+        delay = initial * policy.multiplier ** min(float(retry - 1), _EXPONENT_MAX)
+    else:
+        delay = initial
+    delay = min(delay, float(policy.max_ms or RETRY_DELAY_MAX_MS), float(RETRY_DELAY_MAX_MS))
+    if policy.jitter:
+        delay *= 1.0 - policy.jitter * (zlib.crc32(ticket.encode()) / 0xFFFFFFFF)
+    return max(RETRY_DELAY_MIN_MS, int(delay))
+
+
+def clamped_retry_after_ms(asked_ms: int) -> int:
+    """What a handler asked for, within 100 ms … 1 h."""
+    return max(RETRY_AFTER_MIN_MS, min(asked_ms, RETRY_AFTER_MAX_MS))

@@ -1,0 +1,45 @@
+"""What a run is at one moment: the fold of its facts so far."""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+from dagnats.core.graph import Graph
+from dagnats.core.state import CLOSED, UNSTARTED, StepError, StepState
+from dagnats.core.table import Table
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One execution of a workflow.
+
+    ``seq`` is the last folded sequence, ``open`` counts steps that must still be satisfied, ``armed_ms``
+    is when the run's one timer fires (0: none is armed), ``facts`` how many facts were folded,
+    ``failed_at`` the position of the step whose failure closed the run (-1: none did), ``abandoned``
+    that it closed while tickets were out.
+    """
+
+    id: str
+    graph: Graph | None = None
+    status: str = UNSTARTED
+    seq: int = 0
+    facts: int = 0
+    steps: Table[StepState] = Table((), 0)
+    open: int = 0
+    workflow: str = ""
+    definition: str = ""
+    input: Raw = Raw(b"null")
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    started_ms: int = 0
+    deadline_ms: int = 0
+    armed_ms: int = 0
+    closed_ms: int = 0
+    output: Raw | None = None
+    error: StepError | None = None
+    failed_at: int = -1
+    abandoned: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run has ended."""
+        return self.status in CLOSED

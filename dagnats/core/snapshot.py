@@ -1,0 +1,67 @@
+"""A saved fold: everything of a run but its graph, which its definition's hash brings back."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from dagnats.core.graph import Graph
+from dagnats.core.run import Run
+from dagnats.core.state import StepError, StepState
+from dagnats.core.table import Table
+
+VERSION = 1
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The stored form. Unknown versions are not read: the run is folded from its log instead."""
+
+    version: int
+    id: str
+    status: str
+    seq: int
+    facts: int
+    steps: list[StepState]
+    open: int
+    workflow: str
+    definition: str
+    input: Raw
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    started_ms: int = 0
+    deadline_ms: int = 0
+    armed_ms: int = 0
+    closed_ms: int = 0
+    output: Raw | None = None
+    error: StepError | None = None
+    failed_at: int = -1
+    abandoned: bool = False
+
+
+_COPIED = tuple(
+    name for name in Snapshot.__struct_fields__ if name not in ("version", "steps")
+)
+_decoder = msgspec.json.Decoder(Snapshot)
+
+
+def save(run: Run) -> bytes:
+    """A run's snapshot as JSON."""
+    values = {name: getattr(run, name) for name in _COPIED}
+    return msgspec.json.encode(Snapshot(version=VERSION, steps=list(run.steps), **values))
+
+
+def read(data: bytes) -> Snapshot | None:
+    """A stored snapshot; None when it is not one this version can use."""
+    try:
+        snapshot = _decoder.decode(data)
+    except msgspec.DecodeError:
+        return None
+    return snapshot if snapshot.version == VERSION else None
+
+
+def restore(snapshot: Snapshot, graph: Graph | None) -> Run | None:
+    """The run of a snapshot; None when it does not fit its graph."""
+    if graph is not None and len(snapshot.steps) not in (0, len(graph.nodes)):
+        return None
+    values = {name: getattr(snapshot, name) for name in _COPIED}
+    return Run(graph=graph, steps=Table.of(snapshot.steps), **values)

@@ -1,0 +1,142 @@
+"""Templates: JSON with holes. ``{"$input": "a.b"}`` is a part of the run's input, ``{"$step": "draft",
+"path": "title"}`` a part of a step's output; ``{"$literal": …}`` is taken as it is.
+
+A path is a dotted string, or an array of keys where a key holds a dot; numbers index arrays; an empty
+path is the whole value. Values are passed on as the bytes they arrived in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+Path = tuple[str, ...]
+Lookup = Callable[[str], Raw]  # step id → its output; "" → the run's input
+
+_HOLES: Final = ("$input", "$step", "$literal")
+_objects = msgspec.json.Decoder(dict[str, Raw])
+_arrays = msgspec.json.Decoder(list[Raw])
+
+
+class PathMissing(Exception):
+    """A path leads nowhere. The message says where it ended."""
+
+
+def path_of(written: object) -> Path:
+    """The keys of a path as it is written in a template or a condition."""
+    if isinstance(written, str):
+        return tuple(written.split(".")) if written else ()
+    if isinstance(written, list | tuple):
+        return tuple(str(key) for key in written)
+    raise ValueError(f"{written!r} is not a path: write 'a.b' or ['a', 'b']")
+
+
+def select(value: Raw, path: Path, source: str = "value") -> Raw:
+    """The part of a JSON value that a path names.
+
+    Raises:
+        PathMissing: there is no such part.
+    """
+    for depth, key in enumerate(path):
+        found = _child(value, key)
+        if found is None:
+            raise PathMissing(f"{source} has no {'.'.join(path[: depth + 1])!r}")
+        value = found
+    return value
+
+
+def _child(value: Raw, key: str) -> Raw | None:
+    first = bytes(value).lstrip()[:1]
+    if first == b"{":
+        return _objects.decode(value).get(key)
+    if first == b"[" and key.lstrip("-").isdigit():
+        items = _arrays.decode(value)
+        position = int(key)
+        return items[position] if -len(items) <= position < len(items) else None
+    return None
+
+
+def hole(item: object) -> tuple[str, Path] | None:
+    """``(step or "", path)`` when a part of a template is a hole; None when it is plain JSON.
+
+    Raises:
+        ValueError: it looks like a hole but is not one.
+    """
+    if not isinstance(item, dict):
+        return None
+    if "$input" in item:
+        _only(item, "$input")
+        return "", path_of(item["$input"])
+    if "$step" in item:
+        _only(item, "$step", "path")
+        if not isinstance(item["$step"], str) or not item["$step"]:
+            raise ValueError('"$step" names a step')
+        return item["$step"], path_of(item.get("path", ""))
+    return None
+
+
+def _only(item: dict[str, Any], *keys: str) -> None:
+    extra = [key for key in item if key not in keys]
+    if extra:
+        raise ValueError(f"{keys[0]!r} stands alone, not with {', '.join(map(repr, extra))}")
+
+
+def holes(template: object) -> Iterator[tuple[str, Path]]:
+    """Every hole of a template."""
+    found = hole(template)
+    if found is not None:
+        yield found
+    elif isinstance(template, dict):
+        if "$literal" in template:
+            _only(template, "$literal")
+            return
+        for part in template.values():
+            yield from holes(part)
+    elif isinstance(template, list):
+        for part in template:
+            yield from holes(part)
+
+
+def render(template: object, lookup: Lookup) -> Raw:
+    """The JSON of a template with its holes filled.
+
+    Raises:
+        PathMissing: a hole's path leads nowhere.
+    """
+    found = hole(template)
+    if found is not None:
+        return _fill(found, lookup)
+    return Raw(msgspec.json.encode(_tree(template, lookup)))
+
+
+def _tree(template: object, lookup: Lookup) -> object:
+    found = hole(template)
+    if found is not None:
+        return _fill(found, lookup)
+    if isinstance(template, dict):
+        if "$literal" in template:
+            return template["$literal"]
+        return {key: _tree(part, lookup) for key, part in template.items()}
+    if isinstance(template, list):
+        return [_tree(part, lookup) for part in template]
+    return template
+
+
+def _fill(found: tuple[str, Path], lookup: Lookup) -> Raw:
+    step, path = found
+    source = f'output of step "{step}"' if step else "run input"
+    return select(lookup(step), path, source)
+
+
+def literal(value: object) -> object:
+    """Plain JSON as a template: guarded where it would be taken for a hole."""
+    if isinstance(value, dict):
+        if any(key in value for key in _HOLES):
+            return {"$literal": value}
+        return {key: literal(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [literal(part) for part in value]
+    return value

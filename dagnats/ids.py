@@ -1,0 +1,49 @@
+"""The only source of new ids, and of ids derived from what they mean."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import socket
+
+from dagnats.errors import InvalidInput
+from dagnats.limits import NAME_LENGTH_MAX
+
+_RUN_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LENGTH_MAX}}}\Z")
+
+
+def new_run_id() -> str:
+    """128 random bits as 32 lowercase hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+def new_process_id(role: str) -> str:
+    """A name for one process of a role, unique and readable: ``worker-host-4711-9f3a``."""
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:40]
+    return f"{role}-{host}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def new_secret() -> str:
+    """A deployment secret: 256 random bits as hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def run_id_for_key(workflow: str, key: str, window: int = 0) -> str:
+    """The run id that an idempotency key stands for: the same key, the same run."""
+    text = f"{workflow}\x00{key}\x00{window}".encode()
+    return "key-" + hashlib.sha256(text).hexdigest()[:32]
+
+
+def checked_run_id(run_id: str) -> str:
+    """The id itself, when it can be a run id.
+
+    Raises:
+        InvalidInput: it holds anything but letters, digits, ``_`` and ``-``, or is too long.
+    """
+    if not _RUN_ID.match(run_id):
+        raise InvalidInput(
+            f"{run_id!r} cannot be a run id: use 1 to {NAME_LENGTH_MAX} letters, digits, '_' or '-'"
+        )
+    return run_id

@@ -1,0 +1,225 @@
+"""What the engine needs of the outside, as Protocols. ``jetstream`` and ``memory`` provide them.
+
+Shapes are plain frozen structs; payloads are bytes of JSON. Times are the log's, Unix milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Append(Struct, frozen=True):
+    """A message to store. ``expect_last`` is the last sequence its subject must have (0: none yet)."""
+
+    subject: str
+    payload: bytes
+    msg_id: str = ""
+    expect_last: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Stored(Struct, frozen=True):
+    """Where a message was stored; ``duplicate`` when it was known already by its message id."""
+
+    seq: int
+    duplicate: bool = False
+
+
+class Entry(Struct, frozen=True):
+    """A stored message as it is read back."""
+
+    seq: int
+    at_ms: int
+    subject: str
+    payload: bytes
+    msg_id: str = ""
+
+
+class Delivery(Struct, frozen=True):
+    """A message handed over by a consumer. ``reply`` is the handle for its acknowledgement.
+
+    ``delivered`` counts deliveries from 1, ``pending`` is how many more wait behind it, ``origin_seq``
+    the sequence in the stream it was sourced from (0 when it was not).
+    """
+
+    seq: int
+    at_ms: int
+    subject: str
+    payload: bytes
+    reply: str
+    delivered: int = 1
+    pending: int = 0
+    origin_seq: int = 0
+
+
+class EventLog(Protocol):
+    """The log, and everything else that is stored by a plain publish (timers, dead letters)."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions runs hash to; a property of the deployment."""
+        ...
+
+    async def append(self, messages: Sequence[Append], fence: Callable[[], bool] | None = None) -> list[Stored]:
+        """Store messages, pipelined, in order; return when all are stored.
+
+        ``fence`` is asked right before bytes leave; when it says no, nothing more is written.
+
+        Raises:
+            WrongSequence: an ``expect_last`` did not hold.
+            LeaseLost: the fence said no.
+            PublishFailed: the server refused or did not answer in time.
+        """
+        ...
+
+    async def history(self, run: str, after_seq: int = 0) -> list[Entry]:
+        """All of a run's facts, dispatches and marks after a sequence, in order (no consumer is made)."""
+        ...
+
+    async def last(self, subject: str) -> Entry | None:
+        """The last message of a literal subject."""
+        ...
+
+    async def last_seq(self) -> int:
+        """The sequence of the log's last message."""
+        ...
+
+
+class FactFeed(Protocol):
+    """A partition's facts, in order, for its owner. Acknowledging one acknowledges all before it."""
+
+    async def next(self, limit: int) -> list[Delivery]:
+        """The facts that have arrived, at least one unless nothing came for a while; at most ``limit``."""
+        ...
+
+    async def acknowledge(self, delivery: Delivery, fence: Callable[[], bool] | None = None) -> None:
+        """This fact and all before it need not come again."""
+        ...
+
+    async def rewind(self) -> None:
+        """Have everything that was not acknowledged delivered again, at once."""
+        ...
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        ...
+
+
+class Documents(Protocol):
+    """A bucket of keys and bytes with revisions."""
+
+    async def get(self, key: str) -> tuple[bytes, int] | None:
+        """The value and its revision."""
+        ...
+
+    async def put(self, key: str, value: bytes) -> int:
+        """Write; return the revision."""
+        ...
+
+    async def swap(self, key: str, value: bytes, revision: int) -> int | None:
+        """Write if the key is still at ``revision`` (0: not there); the new revision, or None if it is not."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a key; fine when it is not there."""
+        ...
+
+    async def all(self) -> dict[str, tuple[bytes, int]]:
+        """Every key with its value and revision."""
+        ...
+
+
+class Blobs(Protocol):
+    """Large payloads by name; names are content hashes, so writing one twice is writing it once."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Store under a name."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """The bytes, or None when there are none of that name."""
+        ...
+
+
+class TicketSource(Protocol):
+    """One task's (and group's) part of the work queue."""
+
+    async def request(self, count: int, expires_ms: int) -> None:
+        """Ask for up to ``count`` tickets; they arrive through the callback given at opening."""
+        ...
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        ...
+
+
+class TaskQueue(Protocol):
+    """The work queue. Settling a ticket is fire and forget: redelivery is normal and harmless."""
+
+    async def open(
+        self, task: str, group: str, lease_ms: int, deliver: Callable[[Delivery], None], ended: Callable[[int], None]
+    ) -> TicketSource:
+        """Join the consumer of a task and group (made when absent, changed when its lease differs).
+
+        ``deliver`` is called for every ticket; ``ended(n)`` when a request ended with ``n`` tickets
+        not delivered.
+        """
+        ...
+
+    async def done(self, reply: str) -> None:
+        """The ticket was answered: remove it."""
+        ...
+
+    async def give_back(self, reply: str, delay_ms: int = 0) -> None:
+        """Let another worker have it."""
+        ...
+
+    async def purge_run(self, run: str) -> None:
+        """Remove the waiting tickets of a run."""
+        ...
+
+
+class Notices(Protocol):
+    """Live messages that nothing stores: cancellations, token streams, questions to workers."""
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Send to whoever listens now."""
+        ...
+
+    async def listen(self, subject: str, heard: Callable[[str, bytes, str], None]) -> Callable[[], None]:
+        """Call ``heard(subject, payload, reply)`` for each message; returns what ends it."""
+        ...
+
+    async def ask(self, subject: str, payload: bytes, wait_ms: int) -> list[bytes]:
+        """Ask everybody who listens; the answers that came within the time."""
+        ...
+
+    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+        """Stored messages of a subject filter from a sequence on, then new ones as they come."""
+        ...
+
+
+
+
+class Outside(Protocol):
+    """All ports of one deployment, opened together: what a process holds while it runs."""
+
+    log: EventLog
+    queue: TaskQueue
+    notices: Notices
+    blobs: Blobs
+
+    def documents(self, bucket: str) -> Documents:
+        """The bucket of that name (``wire.subjects`` lists them)."""
+        ...
+
+    async def feed(self, partition: int) -> FactFeed:
+        """Start receiving a partition's facts; only its owner may."""
+        ...
+
+    async def close(self) -> None:
+        """Send what is pending and let go of everything; twice is fine."""
+        ...

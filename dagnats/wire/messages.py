@@ -1,0 +1,105 @@
+"""The messages beside the facts: a dispatched ticket, a closing mark, notices. JSON, for any language."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import msgspec
+from msgspec import Raw, Struct
+
+from dagnats.core.state import StepError
+
+
+class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A ticket with everything a worker needs. An outcome goes to ``answer_to``, with the nonce.
+
+    ``attempt`` of ``attempts`` counts executions from 1, ``iteration`` from 0. ``error`` is why the attempt
+    before failed. Durations are milliseconds; 0 is no limit.
+    """
+
+    ticket: str
+    run: str
+    step: str
+    task: str
+    workflow: str
+    answer_to: str
+    nonce: str = ""
+    input: Raw = Raw(b"null")
+    attempt: int = 1
+    attempts: int = 1
+    iteration: int = 0
+    max_iterations: int = 0
+    loop: bool = False
+    checkpoint: Raw | None = None
+    timeout_ms: int = 0
+    metadata: dict[str, str] = {}
+    run_metadata: dict[str, str] = {}
+    error: str = ""
+    budget_warn_at: int = 0
+    budget_force_at: int = 0
+
+
+class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a run ended: ``completed``, ``failed`` or ``cancelled``. Times are the log's."""
+
+    status: str
+    workflow: str
+    output: Raw | None = None
+    error: StepError | None = None
+    started_ms: int = 0
+    closed_ms: int = 0
+
+
+class CancelledNotice(Struct, frozen=True, kw_only=True):
+    """Told to all workers: this run is over, whatever you are doing for it."""
+
+    run: str
+    reason: str = ""
+
+
+class StartedNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Live only: a worker has begun, or is still at, a ticket."""
+
+    type: str
+    ticket: str
+    worker: str = ""
+    detail: Raw | None = None
+
+
+class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A piece of a token stream. ``n`` counts from 0 within a ticket's delivery."""
+
+    n: int
+    data: Raw
+    step: str = ""
+    attempt: int = 1
+    iteration: int = 0
+
+
+class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker in the directory; ``seen_ms`` is its own clock, for display."""
+
+    worker: str
+    tasks: tuple[str, ...]
+    group: str = ""
+    concurrency: int = 0
+    running: int = 0
+    pid: int = 0
+    host: str = ""
+    version: str = ""
+    language: str = "python"
+    started_ms: int = 0
+    seen_ms: int = 0
+
+
+class BlobRef(Struct, frozen=True):
+    """Stands for a payload in the object store."""
+
+    name: str = msgspec.field(name="$dagnats.blob")
+    size: int = 0
+
+
+def nonce(secret: bytes, run: str, ticket: str) -> str:
+    """Proof of having been given a ticket: HMAC-SHA256 (RFC 2104) of ``<run>/<ticket>``, 16 digits."""
+    return hmac.digest(secret, f"{run}/{ticket}".encode(), hashlib.sha256).hex()[:16]

@@ -1,0 +1,189 @@
+"""Every subject, stream, bucket, consumer and header name, in one place.
+
+Names of tasks, groups and steps become one subject token each by percent-encoding, so that different
+names never share a queue. Run ids need no encoding: ``ids.checked_run_id`` admits only token characters.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# -- streams ---------------------------------------------------------------------------------------
+EVENTS: Final = "DAGNATS_EVENTS"
+TASKS: Final = "DAGNATS_TASKS"
+TIMERS: Final = "DAGNATS_TIMERS"
+STREAMS: Final = "DAGNATS_STREAMS"
+DEAD: Final = "DAGNATS_DEAD"
+INBOX: Final = "DAGNATS_INBOX"
+
+# -- buckets ---------------------------------------------------------------------------------------
+DEFINITIONS: Final = "dagnats_definitions"
+TASK_CATALOGUE: Final = "dagnats_tasks"
+SNAPSHOTS: Final = "dagnats_snapshots"
+CHECKPOINTS: Final = "dagnats_checkpoints"
+WORKERS: Final = "dagnats_workers"
+TRIGGERS: Final = "dagnats_triggers"
+LEASES: Final = "dagnats_leases"
+SECRETS: Final = "dagnats_secrets"
+BLOBS: Final = "dagnats_blobs"
+
+# -- headers ---------------------------------------------------------------------------------------
+MSG_ID: Final = "Nats-Msg-Id"
+EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence"
+SCHEDULE: Final = "Nats-Schedule"
+SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
+SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
+DLQ_PREFIX: Final = "Dagnats-Dlq-"
+
+# -- wildcards -------------------------------------------------------------------------------------
+EVENTS_SUBJECTS: Final = ("dagnats.fact.>", "dagnats.task.>", "dagnats.mark.>")
+TIMERS_SUBJECTS: Final = ("dagnats.timer.>", "dagnats.cron.>", "dagnats.due.>")
+STREAMS_SUBJECTS: Final = ("dagnats.stream.>",)
+DEAD_SUBJECTS: Final = ("dagnats.dead.>",)
+INBOX_SUBJECTS: Final = ("dagnats.event.>",)
+DUE_SOURCE: Final = ("dagnats.due.*.*", "dagnats.fact.{{wildcard(1)}}.{{wildcard(2)}}.timer")
+QUEUE_SOURCE: Final = (
+    "dagnats.task.*.*.*.*",
+    "dagnats.queue.{{wildcard(3)}}.{{wildcard(4)}}.{{wildcard(2)}}",
+)
+STARTS: Final = "dagnats.fact.*.*.client"
+CLOSED_MARKS: Final = "dagnats.mark.*.*.closed"
+CANCELLED: Final = "dagnats.live.cancelled"
+ASK: Final = "dagnats.ask.*"
+
+DEFAULT_GROUP: Final = "_"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
+_ESCAPE = re.compile(r"%([0-9A-F]{2})")
+
+
+def token(name: str) -> str:
+    """A name as one subject token; injective. ``git.fetch`` is ``git%2Efetch``, ``ä`` is ``%C3%A4``."""
+    if _PLAIN.match(name):
+        return name if name != DEFAULT_GROUP else "%5F"
+    return "".join(
+        char if char.isascii() and (char.isalnum() or char in "_-") else "".join(f"%{byte:02X}" for byte in char.encode())
+        for char in name
+    )
+
+
+def name_of(text: str) -> str:
+    """The name that a token stands for."""
+    if "%" not in text:
+        return text
+    raw = re.sub(rb"%([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), text.encode())
+    return raw.decode()
+
+
+def group_token(group: str) -> str:
+    """The token of a worker group; the empty group is ``_``, which no named group can be."""
+    return token(group) if group else DEFAULT_GROUP
+
+
+def partition_of(run: str, partitions: int) -> int:
+    """``fnv1a32(run) % partitions``: the same as the server's ``partition()`` mapping.
+
+    Source: Fowler, Noll and Vo, FNV-1a, 32 bits.
+    """
+    value = 0x811C9DC5
+    for byte in run.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value % partitions
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+def fact(partition: int, run: str, author: str) -> str:
+    """Where an author's facts about a run go."""
+    return f"dagnats.fact.{partition}.{run}.{author}"
+
+
+def facts_of_partition(partition: int) -> str:
+    """All facts that the owner of a partition folds."""
+    return f"dagnats.fact.{partition}.>"
+
+
+def task(partition: int, run: str, name: str, group: str) -> str:
+    """Where a dispatch goes; the server copies it into the work queue."""
+    return f"dagnats.task.{partition}.{run}.{token(name)}.{group_token(group)}"
+
+
+def mark(partition: int, run: str, what: str) -> str:
+    """Where a decision worth keeping goes."""
+    return f"dagnats.mark.{partition}.{run}.{what}"
+
+
+def marks_of_run(partition: int, run: str) -> str:
+    """All marks of a run, for waiters (core NATS)."""
+    return f"dagnats.mark.{partition}.{run}.>"
+
+
+def history(partition: int, run: str) -> str:
+    """A run's whole history: facts, dispatches and marks."""
+    return f"dagnats.*.{partition}.{run}.>"
+
+
+# -- beside the log --------------------------------------------------------------------------------
+
+
+def timer(partition: int, run: str) -> str:
+    """The run's one timer."""
+    return f"dagnats.timer.{partition}.{run}"
+
+
+def due(partition: int, run: str) -> str:
+    """Where the server puts the timer when it is due."""
+    return f"dagnats.due.{partition}.{run}"
+
+
+def queue(name: str, group: str) -> str:
+    """The part of the work queue that workers of a task and group pull from."""
+    return f"dagnats.queue.{token(name)}.{group_token(group)}.*"
+
+
+def queue_of_run(run: str) -> str:
+    """All waiting tickets of a run."""
+    return f"dagnats.queue.*.*.{run}"
+
+
+def dead(task_name: str, run: str, step: str) -> str:
+    """Where work that was given up is kept."""
+    return f"dagnats.dead.{token(task_name)}.{run}.{token(step)}"
+
+
+def stream(run: str, step: str, ticket: str) -> str:
+    """A ticket's token stream."""
+    return f"dagnats.stream.{run}.{token(step)}.{token(ticket)}"
+
+
+def stream_of_run(run: str, step: str = "") -> str:
+    """All token streams of a run, or of one of its steps."""
+    return f"dagnats.stream.{run}.{token(step)}.*" if step else f"dagnats.stream.{run}.>"
+
+
+def live(run: str) -> str:
+    """Live notices about a run (core NATS): started, progress, heartbeats."""
+    return f"dagnats.live.run.{run}"
+
+
+def ask(run: str) -> str:
+    """Where workers are asked what they are running for a run (core request, many answers)."""
+    return f"dagnats.ask.{run}"
+
+
+# -- consumers -------------------------------------------------------------------------------------
+
+
+def scheduler_consumer(partition: int) -> str:
+    """The durable consumer of a partition's facts."""
+    return f"scheduler-{partition}"
+
+
+def worker_consumer(name: str, group: str) -> str:
+    """The durable consumer of a task and group. Consumer names may not hold ``%``: ``=`` stands for it.
+
+    The two tokens are joined by ``.``-free ``+``, which no token holds, so the pair maps one to one.
+    """
+    return f"worker+{token(name)}+{group_token(group)}".replace("%", "=")
