@@ -83,8 +83,23 @@ class EventLog(Protocol):
         """The last message of a literal subject."""
         ...
 
+    async def last_of(self, subjects: Sequence[str]) -> list[Entry]:
+        """The last message of each of many literal subjects; those that have none are left out."""
+        ...
+
+    async def newest(self, subject: str, since_ms: int = 0) -> list[Entry]:
+        """The first message of every subject that a wildcard filter names, newest first (for lists of runs).
+
+        Messages from before ``since_ms`` are left out.
+        """
+        ...
+
     async def last_seq(self) -> int:
         """The sequence of the log's last message."""
+        ...
+
+    async def disarm(self, run: str) -> None:
+        """Remove a run's timer, if one is armed; one that fires all the same is harmless."""
         ...
 
 

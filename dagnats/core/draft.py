@@ -48,7 +48,7 @@ class Draft:
 
         def lookup(step: str) -> Raw:
             changed = self.changed.get(self.graph.index[step]) if step else None
-            return before(step) if changed is None or changed.output is None else changed.output
+            return before(step) if changed is None or not changed.output else changed.output
 
         return lookup
 

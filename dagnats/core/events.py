@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 from msgspec import Raw, Struct
 
+from dagnats.core.model import ABSENT
+
 Author = Literal["client", "worker", "scheduler", "timer", "signal"]
 FailureKind = Literal["retriable", "non_retriable", "retry_after", "timeout", "worker_lost"]
 
@@ -65,7 +67,7 @@ class StepFailed(_Outcome, frozen=True, kw_only=True, tag="step.failed", omit_de
 class StepContinued(_Outcome, frozen=True, kw_only=True, tag="step.continued", omit_defaults=True):
     """An agent loop asks for its next iteration. Without ``checkpoint`` the last one stays."""
 
-    checkpoint: Raw | None = None
+    checkpoint: Raw = ABSENT
 
 
 class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):

@@ -24,7 +24,7 @@ def lookup_in(graph: Graph, steps: Table[StepState], run_input: Raw) -> Lookup:
         if not step:
             return run_input
         output = steps[graph.index[step]].output
-        return NULL if output is None else output
+        return output or NULL
 
     return lookup
 
@@ -43,7 +43,7 @@ def step_input(graph: Graph, node: Node, steps: Table[StepState], run_input: Raw
         return run_input
     if len(node.parents) == 1:
         output = steps[node.parents[0]].output
-        return NULL if output is None else output
+        return output or NULL
     return _object(graph, node.parents, steps)
 
 
@@ -84,6 +84,6 @@ def run_output(graph: Graph, steps: Table[StepState], run_input: Raw) -> Raw:
 
 def _settled_output(graph: Graph, position: int, steps: Table[StepState]) -> Raw:
     state = steps[position]
-    if state.output is None and graph.nodes[position].handler >= 0:
+    if not state.output and graph.nodes[position].handler >= 0:
         state = steps[graph.nodes[position].handler]
-    return NULL if state.output is None else state.output
+    return state.output or NULL

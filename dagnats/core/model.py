@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 Strategy = Literal["fixed", "linear", "exponential"]
 Operator = Literal["==", "!=", "<", ">", "<=", ">="]
 
 STRATEGIES: Final = ("fixed", "linear", "exponential")
+# A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
+ABSENT: Final = Raw(b"")
+
 OPERATORS: Final = ("==", "!=", "<", ">", "<=", ">=")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from dagnats.core.graph import Graph
+from dagnats.core.model import ABSENT
 from dagnats.core.state import CLOSED, UNSTARTED, StepError, StepState
 from dagnats.core.table import Table
 
@@ -34,7 +35,7 @@ class Run(Struct, frozen=True, kw_only=True):
     deadline_ms: int = 0
     armed_ms: int = 0
     closed_ms: int = 0
-    output: Raw | None = None
+    output: Raw = ABSENT
     error: StepError | None = None
     failed_at: int = -1
     abandoned: bool = False

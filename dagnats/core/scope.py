@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from dagnats.core.commands import Command, Dispatch
 from dagnats.core.events import StepFailed
 from dagnats.core.graph import Node
-from dagnats.core.model import RetryPolicy
+from dagnats.core.model import ABSENT, RetryPolicy
 from dagnats.core.retry import clamped_retry_after_ms, delay_ms
 from dagnats.core.state import COMPLETED, FAILED, QUEUED, WAITING, StepError, StepState, ticket_text
 from dagnats.limits import ERROR_SIZE_MAX_BYTES
@@ -28,7 +28,14 @@ def queued(scope: Scope, attempt: int, iteration: int, **changes: object) -> Ste
     """The step with a ticket in force."""
     began = scope.state.began_ms or scope.at_ms
     return replace(
-        scope.state, status=QUEUED, attempt=attempt, iteration=iteration, due_ms=0, began_ms=began, **changes
+        scope.state,
+        status=QUEUED,
+        attempt=attempt,
+        iteration=iteration,
+        due_ms=0,
+        since_ms=scope.at_ms,
+        began_ms=began,
+        **changes,
     )
 
 
@@ -39,7 +46,7 @@ def waiting(scope: Scope, due_ms: int, **changes: object) -> StepState:
 
 def completed(scope: Scope, output: object) -> StepState:
     """The step done, with its output."""
-    return replace(scope.state, status=COMPLETED, output=output, error=None, checkpoint=None, ended_ms=scope.at_ms)
+    return replace(scope.state, status=COMPLETED, output=output, error=None, checkpoint=ABSENT, ended_ms=scope.at_ms)
 
 
 def failed(scope: Scope, error: StepError) -> StepState:

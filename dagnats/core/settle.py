@@ -12,7 +12,6 @@ Rules that are nowhere else:
 
 from __future__ import annotations
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from dagnats.core.conditions import holds
@@ -20,6 +19,7 @@ from dagnats.core.draft import Draft
 from dagnats.core.graph import NOWHERE, Node
 from dagnats.core.inputs import run_output, step_input
 from dagnats.core.kinds import KINDS
+from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
 from dagnats.core.state import (
     CANCELLED, COMPLETED, FAILED, OPEN, PENDING, QUEUED, RECOVERED, SATISFIED, SKIPPED, StepError, StepState,
@@ -119,7 +119,7 @@ def close(draft: Draft) -> Run:
         unused = node.aux and state.status == PENDING
         ended = SKIPPED if unused else CANCELLED
         draft.changed[node.position] = replace(state, status=ended, due_ms=0, bound_ms=0, ended_ms=draft.at_ms)
-    output: Raw | None = None
+    output = ABSENT
     if status == COMPLETED:
         try:
             output = run_output(draft.graph, draft.run.steps.replace(draft.changed), draft.run.input)

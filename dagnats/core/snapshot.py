@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dagnats.core.graph import Graph
+from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
 from dagnats.core.state import StepError, StepState
 from dagnats.core.table import Table
@@ -32,7 +33,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline_ms: int = 0
     armed_ms: int = 0
     closed_ms: int = 0
-    output: Raw | None = None
+    output: Raw = ABSENT
     error: StepError | None = None
     failed_at: int = -1
     abandoned: bool = False

@@ -6,6 +6,8 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
+from dagnats.core.model import ABSENT
+
 # -- steps -----------------------------------------------------------------------------------------
 PENDING: Final = "pending"  # waits for its parents
 QUEUED: Final = "queued"  # its ticket is in force: queued or running
@@ -39,7 +41,7 @@ class StepState(Struct, frozen=True, omit_defaults=True):
 
     ``blockers`` counts parents that are not satisfied yet. ``attempt`` counts executions from 1 within
     an iteration, ``iteration`` from 0. ``due_ms`` is when a waiting step goes on, ``bound_ms`` when a
-    loop's time is over. ``bypassed`` marks a step skipped because a failure above it was recovered.
+    loop's time is over, ``since_ms`` when the ticket in force was dispatched. ``bypassed`` marks a step skipped because a failure above it was recovered.
     """
 
     status: str = PENDING
@@ -48,11 +50,12 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     iteration: int = 0
     due_ms: int = 0
     bound_ms: int = 0
+    since_ms: int = 0
     began_ms: int = 0
     ended_ms: int = 0
-    output: Raw | None = None
+    output: Raw = ABSENT
     error: StepError | None = None
-    checkpoint: Raw | None = None
+    checkpoint: Raw = ABSENT
     bypassed: bool = False
 
     @property

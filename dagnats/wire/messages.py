@@ -8,6 +8,7 @@ import hmac
 import msgspec
 from msgspec import Raw, Struct
 
+from dagnats.core.model import ABSENT
 from dagnats.core.state import StepError
 
 
@@ -31,7 +32,7 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     iteration: int = 0
     max_iterations: int = 0
     loop: bool = False
-    checkpoint: Raw | None = None
+    checkpoint: Raw = ABSENT
     timeout_ms: int = 0
     metadata: dict[str, str] = {}
     run_metadata: dict[str, str] = {}
@@ -45,7 +46,7 @@ class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     status: str
     workflow: str
-    output: Raw | None = None
+    output: Raw = ABSENT
     error: StepError | None = None
     started_ms: int = 0
     closed_ms: int = 0
@@ -64,7 +65,7 @@ class StartedNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     ticket: str
     worker: str = ""
-    detail: Raw | None = None
+    detail: Raw = ABSENT
 
 
 class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):

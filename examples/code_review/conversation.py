@@ -1,10 +1,11 @@
 """The conversation: everything that the agent knows, and so everything that a checkpoint must hold.
 
-A checkpoint is written after each iteration, so it has to stay small. `Conversation.compact` keeps the latest
-rounds word for word and shortens the older ones; the findings are kept apart and are never shortened.
+A checkpoint is written after each iteration, so it has to stay small. `Conversation.compact` keeps
+the latest rounds word for word and shortens the older ones; the findings are kept apart and are
+never shortened.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from msgspec import Struct, structs
@@ -16,23 +17,26 @@ from examples.code_review.model import Message, ToolCall
 CHECKPOINT_LIMIT_BYTES = 60_000
 #: Findings past this many are refused: a longer report would not be read.
 FINDINGS_MAX = 40
-#: The latest rounds are kept as they were said; the reviewer may still be working with their results.
+#: The latest rounds are kept as they were said: their results are still being worked with.
 ROUNDS_IN_FULL = 2
 #: What is left of a tool's result, or of its arguments, in an older round.
 OLD_RESULT_CHARS = 200
 
 INSTRUCTIONS = """\
-You are a careful reviewer of Python code. Work in small steps: list the files, run the checks, look at the \
-outline of the files that matter most, read the lines you have doubts about, and search for the callers of \
-what you would change. Say in one or two sentences what you are about to do, then call tools; several calls \
-in one reply are welcome. Record every problem with record_finding as soon as you are sure of it, with a line \
-number that you have seen. Older results are shortened, so do not put recording off. Report what matters: \
-bugs, swallowed errors, races, leaks, confusing structure. When you have seen enough, reply without calling \
-a tool: a summary of the review in a short paragraph."""
+You are a careful reviewer of Python code. Work in small steps: list the files, run the checks, \
+look at the outline of the files that matter most, read the lines you have doubts about, and \
+search for the callers of what you would change.
+
+Say in one or two sentences what you are about to do, then call tools; several calls in one reply \
+are welcome. Record every problem with record_finding as soon as you are sure of it, with a line \
+number that you have seen. Older results are shortened, so do not put recording off.
+
+Report what matters: bugs, swallowed errors, races, leaks, confusing structure. When you have seen \
+enough, reply without calling a tool: a summary of the review in a short paragraph."""
 
 
 class Conversation(Struct, frozen=True):
-    """Messages and findings so far. Values do not change: each method returns a new conversation."""
+    """Messages and findings so far; a value, so each method returns a new conversation."""
 
     messages: tuple[Message, ...]
     findings: tuple[Finding, ...] = ()
@@ -65,16 +69,9 @@ class Conversation(Struct, frozen=True):
 
     def compact(self, limit_bytes: int = CHECKPOINT_LIMIT_BYTES) -> "Conversation":
         """Shorten old rounds; drop the oldest, and last clip the newest, if that is not enough."""
-        smaller = self._shorten_all_but(ROUNDS_IN_FULL)
-        if smaller.size_bytes > limit_bytes:
-            smaller = self._shorten_all_but(1)
-        while smaller.size_bytes > limit_bytes and len(smaller.rounds) > 1:
-            smaller = smaller._with_rounds(smaller.rounds[1:], dropped=1)
-        clip_chars = limit_bytes
-        while smaller.size_bytes > limit_bytes and clip_chars > 1:
-            clip_chars //= 2
-            clipped = tuple(_clip_message(message, clip_chars) for message in smaller.rounds[0])
-            smaller = smaller._with_rounds((clipped,), dropped=0)
+        for smaller in self._ever_smaller():
+            if smaller.size_bytes <= limit_bytes:
+                return smaller
         return smaller
 
     @property
@@ -82,17 +79,26 @@ class Conversation(Struct, frozen=True):
         """How large the conversation is as a checkpoint."""
         return len(msgspec.json.encode(self))
 
-    def _shorten_all_but(self, newest: int) -> "Conversation":
+    def _ever_smaller(self) -> Iterator["Conversation"]:
         rounds = self.rounds
-        kept = (*map(_shorten, rounds[:-newest]), *rounds[-newest:])
-        return self._with_rounds(kept, dropped=0)
+        for full in range(ROUNDS_IN_FULL, 0, -1):
+            yield self._with_rounds((*map(_shorten, rounds[:-full]), *rounds[-full:]))
+        short, newest = tuple(map(_shorten, rounds[:-1])), rounds[-1:]
+        for dropped in range(1, len(rounds)):
+            yield self._with_rounds((*short[dropped:], *newest), dropped)
+        clip_chars = CHECKPOINT_LIMIT_BYTES
+        while newest and clip_chars > 1:
+            clip_chars //= 2
+            clipped = tuple(_clip_message(message, clip_chars) for message in newest[0])
+            yield self._with_rounds((clipped,), len(rounds) - 1)
 
     def _with_rounds(
-        self, rounds: tuple[tuple[Message, ...], ...], *, dropped: int
+        self, rounds: tuple[tuple[Message, ...], ...], dropped: int = 0
     ) -> "Conversation":
-        messages = (*self.messages[:2], *(message for each in rounds for message in each))
         return structs.replace(
-            self, messages=messages, rounds_dropped=self.rounds_dropped + dropped
+            self,
+            messages=(*self.messages[:2], *(message for each in rounds for message in each)),
+            rounds_dropped=self.rounds_dropped + dropped,
         )
 
 
@@ -123,7 +129,9 @@ def _shorten_call(call: ToolCall) -> ToolCall:
         fields = msgspec.json.decode(call.arguments, type=dict[str, object])
     except msgspec.MsgspecError:
         return structs.replace(call, arguments="{}")
-    kept = {name: value for name, value in fields.items() if len(str(value)) <= OLD_RESULT_CHARS // 3}
+    kept = {
+        name: value for name, value in fields.items() if len(str(value)) <= OLD_RESULT_CHARS // 3
+    }
     return structs.replace(call, arguments=msgspec.json.encode(kept).decode())
 
 

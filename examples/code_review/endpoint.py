@@ -1,7 +1,7 @@
 """A reviewer behind an OpenAI-compatible endpoint: chat completions, streamed, with tool calls.
 
-Only the standard library is used. The blocking request lives in a thread of its own and hands its lines to
-the event loop as they arrive.
+Only the standard library is used. The blocking request lives in a thread of its own and hands its
+lines to the event loop as they arrive.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import msgspec
@@ -38,7 +38,9 @@ class EndpointReviewer:
 
     def __init__(self, base_url: str, model: str, api_key: str = "") -> None:
         if not base_url.startswith(("http://", "https://")):
-            raise EndpointError(f"OPENAI_BASE_URL must be an http(s) URL: {base_url}", permanent=True)
+            raise EndpointError(
+                f"OPENAI_BASE_URL must be an http(s) URL: {base_url}", permanent=True
+            )
         self.name = f"model {model}"
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._model = model
@@ -196,9 +198,10 @@ def _lines(request: urllib.request.Request) -> Iterator[bytes]:
         with opener.open(request, timeout=SILENCE_LIMIT_S) as answer:
             yield from answer
     except urllib.error.HTTPError as error:
-        excerpt = error.read(ERROR_CHARS).decode(errors="replace")
+        with closing(error):
+            excerpt = error.read(ERROR_CHARS).decode(errors="replace")
         # Too many requests, a timeout, a conflict: those pass. Any other refusal stays one.
-        permanent = error.code < 500 and error.code not in {408, 409, 429}  # noqa: PLR2004
+        permanent = error.code < 500 and error.code not in {408, 409, 429}
         message = f"{request.full_url} answered {error.code}: {excerpt}"
         raise EndpointError(message, permanent=permanent) from error
     except OSError as error:
@@ -218,5 +221,5 @@ def _events(lines: Iterable[bytes]) -> Iterator[str]:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would take the key to a host that nobody named; it is an error instead."""
 
-    def redirect_request(self, *_: Any) -> None:  # noqa: ANN401 - the base class's shape
+    def redirect_request(self, *_: Any) -> None:
         return None

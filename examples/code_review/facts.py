@@ -1,7 +1,8 @@
-"""Facts about a Python file, read off its syntax tree: what is there, without an opinion about it."""
+"""Facts about a Python file, read off its syntax tree: what is there, without an opinion."""
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Literal
 
@@ -73,7 +74,7 @@ class Outline(Struct, frozen=True):
 
     path: str
     lines: int
-    documented: bool
+    functions_total: int
     functions: tuple[Function, ...]
     smells: tuple[Smell, ...]
 
@@ -83,14 +84,17 @@ def outline(path: str, source: str) -> Outline:
 
     Raises:
         SyntaxError: When it is not Python.
+        ValueError: When it holds null bytes.
     """
-    tree = ast.parse(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What Python thinks of the code is not news to us.
+        tree = ast.parse(source)
     functions = sorted(_functions(tree), key=lambda each: (-each.lines, each.line))
     smells = sorted(_smells(tree), key=lambda each: (each.line, each.kind))
     return Outline(
         path,
         source.removesuffix("\n").count("\n") + 1,
-        ast.get_docstring(tree) is not None,
+        len(functions),
         tuple(functions[:FUNCTIONS_MAX]),
         tuple(smells[:SMELLS_MAX]),
     )
@@ -139,7 +143,9 @@ def _depth(body: list[ast.stmt]) -> int:
             continue
         inner = [_depth(block) for block in _blocks(statement)]
         chained = getattr(statement, "orelse", [])
-        is_elif = isinstance(statement, ast.If) and len(chained) == 1 and isinstance(chained[0], ast.If)
+        is_elif = (
+            isinstance(statement, ast.If) and len(chained) == 1 and isinstance(chained[0], ast.If)
+        )
         level = _depth(chained) - 1 if is_elif else _depth(chained)
         deepest = max(deepest, 1 + max([*inner, level], default=0))
     return deepest
@@ -189,7 +195,9 @@ def _smells_of_call(call: ast.Call) -> Iterator[Smell]:
 def _smells_of_defaults(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Smell]:
     for default in (*node.args.defaults, *node.args.kw_defaults):
         if isinstance(default, (ast.List, ast.Dict, ast.Set)):
-            yield Smell("mutable_default", default.lineno, f"{node.name}(… = {ast.unparse(default)})")
+            yield Smell(
+                "mutable_default", default.lineno, f"{node.name}(… = {ast.unparse(default)})"
+            )
 
 
 def _smells_of_coroutine(node: ast.AsyncFunctionDef) -> Iterator[Smell]:

@@ -1,7 +1,7 @@
 """The ledger: one line for everything that happened to an iteration, written as it happens.
 
-It is the demo's witness. DagNats does not read or write it: each execution of an iteration appends to this
-file by itself, so work that was done twice would show here, whatever the engine believes.
+It is the demo's witness. DagNats does not read or write it: each execution of an iteration appends
+to this file by itself, so work that was done twice would show here, whatever the engine believes.
 """
 
 import os

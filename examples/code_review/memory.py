@@ -17,7 +17,7 @@ from examples.code_review.model import Message
 #: What authors write when they mean to come back.
 MARKERS = "TODO|FIXME|XXX|HACK"
 
-_PLACE = re.compile(r"^(?P<path>[^\s:]+\.py):(?P<line>\d+): (?P<text>.*)$", re.MULTILINE)
+_PLACE = re.compile(r"^(?P<path>[^:\n]+\.py):(?P<line>\d+): (?P<text>.*)$", re.MULTILINE)
 _RECORDED = re.compile(r"recorded \((?P<severity>\w+)\) at (?P<place>\S+)")
 _LISTED = re.compile(r"^ *(?P<lines>\d+) (?P<path>\S.*\.py)$", re.MULTILINE)
 
@@ -62,6 +62,12 @@ class Memory:
         """The files and their lengths, as far as the list is still remembered."""
         answers = "\n".join(step.answer for step in self.made("list_files"))
         return {match["path"]: int(match["lines"]) for match in _LISTED.finditer(answers)}
+
+    @cached_property
+    def files_seen(self) -> int:
+        """How many files there are, by its own words: the list itself is shortened with time."""
+        said = re.search(r"^(\d+) files, ", self._words, re.MULTILINE)
+        return int(said[1]) if said else len(self.listed)
 
     @cached_property
     def outlined(self) -> frozenset[str]:

@@ -1,8 +1,9 @@
 """What a reviewer and its tools say to each other.
 
-The shapes are those of chat completions: an assistant's message may carry tool calls, and each call is
-answered by a message of the role ``tool``. A language model behind an endpoint (`endpoint.py`) and the
-built-in reviewer (`offline.py`) speak the same shapes, so nothing else needs to know which one it is.
+The shapes are those of chat completions: an assistant's message may carry tool calls, and each call
+is answered by a message of the role ``tool``. A language model behind an endpoint (`endpoint.py`)
+and the built-in reviewer (`offline.py`) speak the same shapes, so nothing else needs to know which
+one it is.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -1,9 +1,10 @@
 """The built-in reviewer: it needs no model, and always says the same about the same code.
 
-It lives under a model's conditions. All it knows is the conversation; what it wants to remember it has to
-say; what it wants to know it has to ask a tool for. `decide` looks at the latest answers, says what it makes
-of them, records what it is sure of, and asks what follows: the lines around a doubt, the callers of a long
-function, the outline of the next file. What it makes of an answer is in `opinions.py`.
+It lives under a model's conditions. All it knows is the conversation; what it wants to remember it
+has to say; what it wants to know it has to ask a tool for. `decide` looks at the latest answers,
+says what it makes of them, records what it is sure of, and asks what follows: the lines around a
+doubt, the callers of a long function, the outline of the next file. What it makes of an answer is
+in `opinions.py`.
 """
 
 import asyncio
@@ -73,7 +74,9 @@ def decide(conversation: Sequence[Message], *, may_call: bool = True) -> Move:
     """Choose the next move from what has been said so far."""
     memory = recall(conversation)
     if not memory.steps and may_call:
-        return Move("I begin with the files, to see where the weight of this code lies.", (ListFiles(),))
+        return Move(
+            "I begin with the files, to see where the weight of this code lies.", (ListFiles(),)
+        )
     if not may_call or memory.steps[0].failed:
         return Move(conclude(memory))
     thoughts = [think(step, memory) for step in memory.latest]
@@ -89,15 +92,17 @@ def decide(conversation: Sequence[Message], *, may_call: bool = True) -> Move:
 def conclude(memory: Memory) -> str:
     """Sum up the review in a paragraph."""
     recorded = memory.recorded
-    close, every = len(memory.outlined), len(memory.listed)
+    close, every = len(memory.outlined), memory.files_seen
     opening = f"I looked closely at {close} of {every} files and ran the checks over all of them."
     if not recorded:
         return f"{opening} By my rules nothing here needs to change."
     counts = Counter(severity for severity, _ in recorded)
-    weights = ", ".join(f"{counts[each]} {each}" for each in ("high", "medium", "low") if counts[each])
+    weights = ", ".join(
+        f"{counts[each]} {each}" for each in ("high", "medium", "low") if counts[each]
+    )
     first = min(recorded, key=lambda each: ("high", "medium", "low").index(each[0]))[1]
     crowded, most = Counter(place.rpartition(":")[0] for _, place in recorded).most_common(1)[0]
-    closing = f"Most of them are in `{crowded}` ({most})." if most > 1 else ""
+    closing = f"The file with the most is `{crowded}` ({most})." if most > 1 else ""
     return f"{opening} I recorded {len(recorded)}: {weights}. Start at `{first}`. {closing}".strip()
 
 

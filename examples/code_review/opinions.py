@@ -1,18 +1,26 @@
 """What the built-in reviewer makes of an answer: one function for each tool it asks.
 
-The thresholds are in one table, the texts about plain smells in another. Facts are not judged twice: a place
-that has been recorded is left alone.
+The thresholds are in one table, the texts about plain smells in another. Facts are not judged
+twice: a place that has been recorded is left alone.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from examples.code_review.facts import Function, Outline, Smell, SmellKind
 from examples.code_review.findings import Severity
 from examples.code_review.memory import MARKERS, Memory, Step, decode_outline
-from examples.code_review.tools import ReadFile, RecordFinding, Search, ToolArguments
+from examples.code_review.tools import (
+    Check,
+    ListFiles,
+    OutlineFile,
+    ReadFile,
+    RecordFinding,
+    Search,
+    ToolArguments,
+)
 
 LONG_LINES, VERY_LONG_LINES = 60, 100
 MANY_BRANCHES, TOO_MANY_BRANCHES = 12, 20
@@ -45,7 +53,7 @@ _TEXTS: dict[SmellKind, Text] = {
     "mutable_default": Text(
         "high",
         "Mutable default argument",
-        "The default is made once and shared by all calls, so what one call adds the next one sees.",
+        "The default is made once and shared: what one call adds, the next one sees.",
         "Use None as the default and make the value inside the function.",
     ),
     "blocking_call": Text(
@@ -57,7 +65,7 @@ _TEXTS: dict[SmellKind, Text] = {
     "dropped_task": Text(
         "medium",
         "Background task that nobody holds",
-        "The event loop keeps only a weak reference: the task may vanish half-way, and its error with it.",
+        "The event loop keeps only a weak reference: the task may vanish, and its error with it.",
         "Keep the task and await it in the end, or use a TaskGroup.",
     ),
     "dynamic_code": Text(
@@ -81,7 +89,7 @@ _TEXTS: dict[SmellKind, Text] = {
     "star_import": Text(
         "low",
         "Import of everything",
-        "A reader cannot tell where a name comes from, and a new name over there can hide one here.",
+        "A reader cannot tell where a name comes from; a new name there can hide one here.",
         "Import the names that are used.",
     ),
     "naive_time": Text(
@@ -92,18 +100,39 @@ _TEXTS: dict[SmellKind, Text] = {
     ),
 }
 
-_GRAVE_CODES = re.compile(r"invalid-syntax|E9\d\d|F82\d|F63\d|F70\d|PLE\d+|B006|ASYNC2\d\d")
+_DIRECTIVES = re.compile(r"noqa(: *[A-Z]+\d+([, ]+[A-Z]+\d+)*)?|type: ignore(\[.*?\])?|pragma: .*")
+_KNOWN_CODES: tuple[tuple[re.Pattern[str], SmellKind], ...] = (
+    (re.compile(r"B006"), "mutable_default"),
+    (re.compile(r"ASYNC2\d\d"), "blocking_call"),
+    (re.compile(r"F403"), "star_import"),
+)
+_GRAVE_CODES = re.compile(r"invalid-syntax|E9\d\d|F82\d|F63\d|F70\d|PLE\d+")
 _MINOR_CODES = re.compile(r"F401|F841|E7\d\d|B007|B011|B904|B905")
 
 
 def think(step: Step, memory: Memory) -> Thought:
     """Form an opinion on one answer."""
     if step.failed:
-        return Thought(f"That did not work ({step.tool}: {step.answer[7:120]}); I go on without it.")
-    return _THINK.get(step.tool, lambda _step, _memory: Thought())(step, memory)
+        return Thought(
+            f"That did not work ({step.tool}: {step.answer[7:120]}); I go on without it."
+        )
+    match step.tool:
+        case ListFiles.name:
+            return _about_files(memory)
+        case Check.name:
+            return _about_checks(step)
+        case Search.name if step.arguments["text"] == MARKERS:
+            return _about_markers(step)
+        case Search.name:
+            return _about_callers(step, memory)
+        case OutlineFile.name:
+            return _about_outline(step, memory)
+        case ReadFile.name:
+            return _about_lines(step, memory)
+    return Thought()
 
 
-def _about_files(step: Step, memory: Memory) -> Thought:
+def _about_files(memory: Memory) -> Thought:
     if not memory.listed:
         return Thought("There are no Python files here.")
     longest = max(memory.listed, key=lambda path: memory.listed[path])
@@ -114,34 +143,38 @@ def _about_files(step: Step, memory: Memory) -> Thought:
     )
 
 
-def _about_checks(step: Step, memory: Memory) -> Thought:
+def _about_checks(step: Step) -> Thought:
     found: list[RecordFinding] = []
     for path, line, text in step.places():
         code, _, message = text.partition(" ")
         if code == "F401" and path.endswith("__init__.py"):
             continue  # A package's front door imports in order to export.
-        severity: Severity = "medium"
-        if _GRAVE_CODES.match(code):
-            severity = "high"
-        elif _MINOR_CODES.match(code):
-            severity = "low"
-        found.append(
-            RecordFinding(
-                path,
-                line,
-                severity,
-                f"{message.rstrip('.')[:100]} ({code})",
-                f"The checks report {code} for this line.",
-                "Correct the line, or say in a comment why it has to be so.",
-            )
-        )
+        found.append(_report(path, line, _text_for(code, message)))
     if not found:
         return Thought("The checks are clean.")
-    return Thought(f"The checks report {len(found)} problems worth recording.", tuple(found))
+    return Thought(
+        f"The checks report {_count(len(found), 'problem')} worth recording.", tuple(found)
+    )
 
 
-def _about_search(step: Step, memory: Memory) -> Thought:
-    return _about_markers(step) if step.arguments["text"] == MARKERS else _about_callers(step, memory)
+def _text_for(code: str, message: str) -> Text:
+    """How a linter's code is reported: in our own words where we have some."""
+    kind = next((kind for codes, kind in _KNOWN_CODES if codes.fullmatch(code)), None)
+    if kind is not None:
+        return _TEXTS[kind]
+    severity: Severity = "medium"
+    if _GRAVE_CODES.fullmatch(code):
+        severity = "high"
+    elif _MINOR_CODES.fullmatch(code):
+        severity = "low"
+    explanation = f"The linter reports {code} for this line."
+    suggestion = "Correct the line, or say in a comment why it has to be so."
+    return Text(severity, f"{message.rstrip('.')[:100]} ({code})", explanation, suggestion)
+
+
+def _report(path: str, line: int, text: Text, before: str = "") -> RecordFinding:
+    explanation = before + text.explanation
+    return RecordFinding(path, line, text.severity, text.title, explanation, text.suggestion)
 
 
 def _about_markers(step: Step) -> Thought:
@@ -160,7 +193,7 @@ def _about_markers(step: Step) -> Thought:
         )
         for path, line, text in found[:MARKERS_RECORDED]
     )
-    return Thought(f"{len(found)} notes for later.", tuple(findings))
+    return Thought(f"{_count(len(found), 'note')} for later.", tuple(findings))
 
 
 def _about_outline(step: Step, memory: Memory) -> Thought:
@@ -178,10 +211,12 @@ def _about_outline(step: Step, memory: Memory) -> Thought:
 
 
 def _impression(facts: Outline, suspects: list[Smell], heavy: list[Function]) -> str:
-    says = [f"`{facts.path}` has {facts.lines} lines and {len(facts.functions)} functions."]
+    says = [
+        f"`{facts.path}` has {facts.lines} lines and {_count(facts.functions_total, 'function')}."
+    ]
     if heavy:
-        names = " and ".join(f"`{each.name}` ({each.lines} lines)" for each in heavy)
-        says.append(f"{names} weigh most: who depends on them?")
+        names = " and ".join(f"`{each.name}` ({_burden(each)})" for each in heavy)
+        says.append(f"Heaviest: {names}. Who depends on that?")
     if suspects:
         lines = ", ".join(str(each.line) for each in suspects)
         says.append(f"Doubts at line {lines}: I read around them before I judge.")
@@ -195,10 +230,7 @@ def _plain_smells(facts: Outline, memory: Memory) -> Iterator[RecordFinding]:
     for smell in facts.smells:
         text = _TEXTS.get(smell.kind)
         if text is not None and f"{facts.path}:{smell.line}" not in known:
-            explanation = f"`{smell.text}`: {text.explanation}"
-            yield RecordFinding(
-                facts.path, smell.line, text.severity, text.title, explanation, text.suggestion
-            )
+            yield _report(facts.path, smell.line, text, f"`{smell.text}`: ")
 
 
 def _wide_functions(facts: Outline) -> Iterator[RecordFinding]:
@@ -242,15 +274,24 @@ def _about_lines(step: Step, memory: Memory) -> Thought:
     """Look at the lines around a doubt: a comment that gives a reason settles it."""
     path = step.arguments["path"]
     facts = memory.outline(path)
-    doubts = (each for each in _suspects(facts) if _window(each.line) == step.arguments["start"])
-    smell = next(doubts, None) if facts else None
+    suspects = _suspects(facts) if facts else ()
+    doubts = (each for each in suspects if _window(each.line) == step.arguments["start"])
+    smell = next(doubts, None)
     if smell is None:
         return Thought()
-    lines = {int(text[:5]): text[6:] for text in step.answer.splitlines() if text[:5].strip().isdigit()}
+    lines = {
+        int(text[:5]): text[6:] for text in step.answer.splitlines() if text[:5].strip().isdigit()
+    }
     around = [lines.get(number, "") for number in range(smell.line - 1, smell.line + 3)]
-    if any("#" in text for text in around):
+    if any(map(_gives_reason, around)):
         return Thought(f"`{path}:{smell.line}` is as meant: a comment there gives the reason.")
     return Thought(findings=(_judge_doubt(path, smell, lines),))
+
+
+def _gives_reason(line: str) -> bool:
+    """Whether a comment on this line says something: more than a directive or a note for later."""
+    comment = _DIRECTIVES.sub("", line.partition("#")[2])
+    return len(comment.split()) > 1 and not re.search(rf"\b({MARKERS})\b", comment)
 
 
 def _judge_doubt(path: str, smell: Smell, lines: dict[int, str]) -> RecordFinding:
@@ -261,7 +302,7 @@ def _judge_doubt(path: str, smell: Smell, lines: dict[int, str]) -> RecordFindin
             "low",
             "Check that python -O removes",
             f"`assert {smell.text}` guards nothing when Python runs with -O.",
-            "Raise an error if input can break it; keep assert for what only a bug can break, and say so.",
+            "Raise an error if input can break it; if only a bug can, say so in a comment.",
         )
     body = lines.get(smell.line + 1, "").strip()
     silent = body in {"pass", "continue", "...", "return", "return None", "break"}
@@ -273,7 +314,11 @@ def _judge_doubt(path: str, smell: Smell, lines: dict[int, str]) -> RecordFindin
         "high" if endless else "medium" if silent else "low",
         f"Catches {caught}" + (" and says nothing" if silent else ""),
         f"The handler goes on with `{body[:80]}`. It also catches mistakes in the code above it, "
-        + ("and even cancellation and Ctrl-C." if endless else "which then look like a normal case."),
+        + (
+            "and even cancellation and Ctrl-C."
+            if endless
+            else "which then look like a normal case."
+        ),
         "Catch the errors that are expected here, and let the others be seen.",
     )
 
@@ -287,19 +332,23 @@ def _about_callers(step: Step, memory: Memory) -> Thought:
     path, function = found
     call = re.compile(rf"(?<!\w)(?<!def ){re.escape(name)}\(")
     callers = [f"`{file}:{line}`" for file, line, text in step.places() if call.search(text)]
-    used = f"It is called in {len(callers)} places ({', '.join(callers[:3])})" if callers else (
-        "No call by this name was found"
+    places = _count(len(callers), "place")
+    used = (
+        f"It is called in {places} ({', '.join(callers[:3])})"
+        if callers
+        else ("No call by this name was found")
     )
     grave = function.lines >= VERY_LONG_LINES or function.branches >= TOO_MANY_BRANCHES
     finding = RecordFinding(
         path,
         function.line,
         "medium" if grave else "low",
-        f"`{name}` does too much at once",
-        f"It has {function.lines} lines, {function.branches} paths and nests {function.depth} deep. {used}.",
-        "Give its parts names: move the inner blocks into functions that can be read and tested alone.",
+        f"`{name}` does too much at once: {_burden(function)}",
+        f"It has {function.lines} lines and {function.branches} branches, "
+        f"nested {function.depth} deep. {used}.",
+        "Give its parts names: move inner blocks into functions that can be tested alone.",
     )
-    return Thought(f"`{name}`: {len(callers)} calls.", (finding,))
+    return Thought(f"`{name}` is called in {places}.", (finding,))
 
 
 def _find_heavy(name: str, search: Step, memory: Memory) -> tuple[str, Function] | None:
@@ -316,6 +365,19 @@ def _is_heavy(each: Function) -> bool:
     return each.lines >= LONG_LINES or each.branches > MANY_BRANCHES or each.depth >= DEEP
 
 
+def _burden(each: Function) -> str:
+    """What makes a function heavy, in two words."""
+    if each.lines >= LONG_LINES:
+        return f"{each.lines} lines"
+    if each.branches > MANY_BRANCHES:
+        return f"{each.branches} branches"
+    return f"{each.depth} levels"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def _is_test(path: str) -> bool:
     name = path.rpartition("/")[2]
     return name.startswith("test_") or name == "conftest.py" or "tests/" in f"/{path}"
@@ -323,12 +385,3 @@ def _is_test(path: str) -> bool:
 
 def _window(line: int) -> int:
     return max(1, line - WINDOW_BEFORE)
-
-
-_THINK: dict[str, Callable[[Step, Memory], Thought]] = {
-    "list_files": _about_files,
-    "check": _about_checks,
-    "search": _about_search,
-    "outline": _about_outline,
-    "read_file": _about_lines,
-}

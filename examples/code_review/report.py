@@ -74,7 +74,9 @@ def _activity(conversation: Conversation) -> Iterator[str]:
 def _round(reply: Message) -> tuple[str, str]:
     recorded = [call for call in reply.tool_calls if call.name == RecordFinding.name]
     others = [call for call in reply.tool_calls if call.name != RecordFinding.name]
-    shown = [f"{call.name} {summary_of(call)}".strip()[:CALL_CHARS] for call in others[:CALLS_SHOWN]]
+    shown = [
+        f"{call.name} {summary_of(call)}".strip()[:CALL_CHARS] for call in others[:CALLS_SHOWN]
+    ]
     if len(others) > CALLS_SHOWN:
         shown.append(f"and {len(others) - CALLS_SHOWN} more")
     if not reply.tool_calls:
@@ -90,8 +92,8 @@ def _history(entries: Sequence[Entry]) -> Iterator[str]:
     yield f"**{judge(entries).sentence}**"
     yield from _kills(entries)
     yield (
-        "Each execution of an iteration writes a line to a ledger when it starts and when it ends; this "
-        "table is read from that file alone."
+        "Each execution of an iteration writes a line to a ledger when it starts and when it ends; "
+        "this table is read from that file alone."
     )
     yield _table(("iteration", "worker (pid)", "executions", "seconds"), _by_iteration(runs))
 
@@ -102,7 +104,9 @@ def _kills(entries: Sequence[Entry]) -> Iterator[str]:
         where = f" in the middle of iteration {broken[0] + 1}" if broken else ", between iterations"
         broken = broken[1:]
         yield f"Worker {kill.worker} was killed with SIGKILL at {_clock(kill.at)}{where}."
-        taken = next((each for each in entries if each.what == "started" and each.at > kill.at), None)
+        taken = next(
+            (each for each in entries if each.what == "started" and each.at > kill.at), None
+        )
         if taken is not None:
             pause_s = (taken.at - kill.at).total_seconds()
             yield (

@@ -1,8 +1,8 @@
 """The agent: a loop that reviews code, and a task that writes the report.
 
-This file is everything that DagNats needs to know. One iteration is one thought: the model speaks, its tools
-run, and the conversation becomes the checkpoint. A worker may die at any moment; the next one starts from
-the last checkpoint, so at most the thought that was interrupted is thought again.
+This file is everything that DagNats needs to know. One iteration is one thought: the model speaks,
+its tools run, and the conversation becomes the checkpoint. A worker may die at any moment; the next
+one starts from the last checkpoint, so at most the thought that was interrupted is thought again.
 """
 
 import asyncio
@@ -21,8 +21,6 @@ from examples.code_review.offline import OfflineReviewer
 from examples.code_review.report import render
 from examples.code_review.tools import TOOLS, use_tools
 from examples.code_review.workspace import ToolError, Workspace
-
-MAX_ITERATIONS = 24
 
 app = App("code_review")
 
@@ -59,12 +57,14 @@ def choose_reviewer() -> Reviewer:
 
 
 @app.agent_loop(
-    max_iterations=MAX_ITERATIONS,
+    max_iterations=24,
     max_duration="10m",
     timeout="2m",
     retry=Retry(3, backoff="exponential"),
 )
-async def review(ctx: AgentContext[Conversation], request: ReviewRequest) -> Review | Continue:
+async def review(
+    ctx: AgentContext[Conversation], request: ReviewRequest
+) -> Review | Continue[Conversation]:
     """Think once: listen to the reviewer, run the tools it asks for, keep the conversation."""
     workspace = _open(request)
     reviewer = choose_reviewer()
@@ -74,11 +74,13 @@ async def review(ctx: AgentContext[Conversation], request: ReviewRequest) -> Rev
         conversation = conversation.add(said)
         if not said.tool_calls:
             return Review(request, reviewer.name, said.content, conversation.compact())
-        told: list[str] = []
         conversation = await asyncio.to_thread(
-            use_tools, conversation, said.tool_calls, workspace, told.append
+            use_tools,
+            conversation,
+            said.tool_calls,
+            workspace,
+            tell=lambda line: ctx.emit(f"\n  → {line}"),
         )
-        await ctx.emit("\n" + "\n".join(f"  → {line}" for line in told))
     return Continue(conversation.compact())
 
 
@@ -106,8 +108,8 @@ async def _listen(
     ctx: AgentContext[Conversation], reviewer: Reviewer, conversation: Conversation
 ) -> Message:
     """Pass on the reviewer's words as they come; return the whole reply."""
-    # Without tools the reviewer has to conclude: a review that runs out of iterations still reports.
-    tools = TOOLS if ctx.iteration < MAX_ITERATIONS - 1 else ()
+    # Without tools the reviewer has to conclude: so the last iteration still gives a report.
+    tools = () if ctx.last_iteration else TOOLS
     try:
         async for piece in reviewer.reply(conversation.messages, tools):
             match piece:

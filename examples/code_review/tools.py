@@ -1,13 +1,14 @@
 """The reviewer's tools.
 
-Each tool is one struct: its docstring is what the model reads about it, its fields are the arguments that the
-model fills in, ``run`` does the work. A wrong call is no failure of the task: the model is told what was
-wrong, as the answer, and goes on.
+Each tool is one struct: its docstring is what the model reads about it, its fields are the
+arguments that the model fills in, ``run`` does the work. A wrong call is no failure of the task:
+the model is told what was wrong, as the answer, and goes on.
 """
 
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -33,7 +34,8 @@ LINE_CHARS = 160
 CHECK_TIMEOUT_S = 60
 
 #: Bugs rather than taste: pyflakes, bugbear, asyncio, pylint's errors, syntax.
-RUFF_RULES = "F,B,ASYNC,PLE,E7,E9"
+RUFF_RULES = "F,B,ASYNC1,ASYNC2,PLE,E7,E9"
+RUFF_EXCEPT = "ASYNC109,ASYNC110"
 
 ShortText = Annotated[str, Meta(max_length=120)]
 LongText = Annotated[str, Meta(max_length=600)]
@@ -90,13 +92,13 @@ class OutlineFile(ToolArguments, frozen=True):
         """The facts of `facts.outline`."""
         try:
             facts = outline(self.path, workspace.read(self.path))
-        except (SyntaxError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError) as error:
             raise ToolError(f"{self.path} cannot be parsed: {error}") from error
         return msgspec.json.encode(facts).decode()
 
 
 class Search(ToolArguments, frozen=True):
-    """Find the lines that contain a text, in all files; separate alternatives with |. No patterns."""
+    """Find the lines that contain a text, in all files; separate alternatives with |."""
 
     name: ClassVar[str] = "search"
 
@@ -202,15 +204,13 @@ def use_tools(
     conversation: Conversation,
     calls: Iterable[ToolCall],
     workspace: Workspace,
-    tell: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Conversation:
     """Make the calls, and add each answer, and what was found, to the conversation."""
     room = ANSWERS_CHARS
     for index, call in enumerate(calls):
-        answer, findings = "not made: too many calls in one reply", ()
-        if index < CALLS_MAX:
-            answer, findings = _answer(call, workspace, conversation)
-        tell(f"{call.name} {summary_of(call)} → {answer.splitlines()[0][:80]}")
+        answer, findings = _answer(call, workspace, conversation, allowed=index < CALLS_MAX)
+        tell(f"{call.name}({summary_of(call)}): {_gist(answer)}")
         answer = clip(answer, min(ANSWER_CHARS, room))
         room -= min(len(answer), room)
         message = Message("tool", answer, tool_call_id=call.id)
@@ -235,8 +235,10 @@ def find_ruff() -> str | None:
 
 
 def _answer(
-    call: ToolCall, workspace: Workspace, conversation: Conversation
+    call: ToolCall, workspace: Workspace, conversation: Conversation, *, allowed: bool
 ) -> tuple[str, tuple[Finding, ...]]:
+    if not allowed:
+        return f"error: not done; no more than {CALLS_MAX} calls in one reply", ()
     try:
         result = read_call(call).run(workspace)
     except ToolError as error:
@@ -246,6 +248,14 @@ def _answer(
     if len(conversation.findings) >= FINDINGS_MAX:
         return f"error: the report is full ({FINDINGS_MAX} findings); conclude the review", ()
     return f"recorded ({result.severity}) at {result.place}", (result,)
+
+
+def _gist(answer: str) -> str:
+    """What a watcher needs to know of an answer."""
+    lines = answer.splitlines()
+    if len(lines) == 1 and len(answer) <= LINE_CHARS:
+        return answer.partition(" at ")[0] if answer.startswith("recorded") else answer
+    return f"{len(lines)} lines" if len(lines) > 1 else f"{len(answer):,} characters"
 
 
 class _Place(Struct):
@@ -261,8 +271,9 @@ class _Problem(Struct):
 
 def _ruff(ruff: str, files: list[Path], workspace: Workspace) -> list[str]:
     """Ask ruff, by its own rules rather than the project's, and leaving no cache behind."""
+    rules = [f"--select={RUFF_RULES}", f"--ignore={RUFF_EXCEPT}"]
     options = ["--isolated", "--no-cache", "--exit-zero", "--output-format=json"]
-    command = [ruff, "check", *options, f"--select={RUFF_RULES}", "--", *map(str, files)]
+    command = [ruff, "check", *options, *rules, "--", *map(str, files)]
     try:
         run = subprocess.run(  # noqa: S603 - the files are inside the workspace
             command, cwd=workspace.root, capture_output=True, timeout=CHECK_TIMEOUT_S, check=True
@@ -282,7 +293,9 @@ def _compile(files: list[Path], workspace: Workspace) -> list[str]:
     problems: list[str] = []
     for file in files:
         try:
-            compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
         except (SyntaxError, ValueError) as error:
             name = file.relative_to(workspace.root).as_posix()
             problems.append(f"{name}:{getattr(error, 'lineno', None) or 1}: invalid-syntax {error}")

@@ -1,7 +1,8 @@
 """The code under review, and the fence around it.
 
-Tools name files by paths that a model made up. `Workspace` is the only place that turns such a path into a
-file: it must be Python source, below the root, reached without leaving it, and of a bearable size.
+Tools name files by paths that a model made up. `Workspace` is the only place that turns such a path
+into a file: it must be Python source, below the root, reached without leaving it, and of a bearable
+size.
 """
 
 import os
@@ -50,16 +51,17 @@ class Workspace:
         """Find the file that ``name`` means, or refuse it.
 
         Raises:
-            ToolError: When it leaves the root (by ``..``, an absolute path or a link), does not exist, or is
-                not a Python file of a bearable size.
+            ToolError: When it leaves the root (by ``..``, an absolute path or a link), does not
+                exist, or is not a Python file of a bearable size.
         """
         try:
             path = (self.root / name).resolve()
+            exists = path.exists()
         except (OSError, ValueError, RuntimeError) as error:
             raise ToolError(f"{name!r} is not a path: {error}") from error
         if not (path == self.target or path.is_relative_to(self.target)):
             raise ToolError(f"{name!r} is outside the code under review; paths are relative to it")
-        if not path.exists():
+        if not exists:
             raise ToolError(f"there is no {name!r} here; list_files shows what there is")
         if not self._is_reviewable(path):
             raise ToolError(f"{name!r} is not a Python file that may be reviewed")
@@ -67,7 +69,11 @@ class Workspace:
 
     def read(self, name: str) -> str:
         """The text of a file; bytes that are no text become visible marks."""
-        return self.resolve(name).read_text(encoding="utf-8", errors="replace")
+        path = self.resolve(name)
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise ToolError(f"{name!r} cannot be read: {error}") from error
 
     def read_lines(self, name: str) -> list[str]:
         """The lines of a file, without their ends, counted as Python counts them."""
@@ -90,7 +96,10 @@ class Workspace:
 
     def _is_reviewable(self, path: Path) -> bool:
         resolved = path.resolve()
-        if path.suffix != ".py" or not resolved.is_relative_to(self.target) or not path.is_file():
+        # A name that cannot be printed could not be talked about either.
+        if path.suffix != ".py" or not path.name.isprintable() or not path.is_file():
+            return False
+        if not resolved.is_relative_to(self.target) or not os.access(path, os.R_OK):
             return False
         inside = resolved.relative_to(self.root).parts
         return not any(map(_is_skipped, inside)) and path.stat().st_size <= FILE_LIMIT_BYTES

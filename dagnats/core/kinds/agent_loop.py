@@ -54,7 +54,7 @@ def _next_iteration(scope: Scope, fact: StepContinued) -> StepState:
     if following >= config.max_iterations:
         message = f"agent loop exceeded max iterations ({config.max_iterations})"
         return failed(scope, StepError(message, "max_iterations"))
-    checkpoint = state.checkpoint if fact.checkpoint is None else fact.checkpoint
+    checkpoint = fact.checkpoint or state.checkpoint
     if config.loop_delay_ms:
         pause = scope.at_ms + config.loop_delay_ms
         return waiting(scope, pause, attempt=1, iteration=following, checkpoint=checkpoint, error=None)

@@ -1,0 +1,245 @@
+"""The app: where tasks and workflows are registered. Nothing happens at import but that."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, overload
+
+from dagnats.client import Client
+from dagnats.core.durations import Duration
+from dagnats.core.model import LoopConfig, Workflow
+from dagnats.errors import DefinitionError, DuplicateName
+from dagnats.jetstream.outside import JetStream
+from dagnats.options import milliseconds, refuse_unknown
+from dagnats.outcome import Retry
+from dagnats.settings import load_settings
+from dagnats.task import Task, TaskOptions
+from dagnats.workflow import Flow, policy_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
+_LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
+_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key")
+
+
+class App:
+    """A registry of tasks and workflows. ``url`` is where NATS is; by default the setting ``url``."""
+
+    def __init__(self, name: str, *, url: str = "") -> None:
+        if not name:
+            raise DefinitionError('an app needs a name: App("shop")')
+        self.name = name
+        self.url = url
+        self.tasks: dict[str, Task[Any, Any]] = {}
+        self.flows: dict[str, Flow[Any, Any]] = {}
+        self.definitions: dict[str, Workflow] = {}
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Client]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._background: _Background | None = None
+
+    def __repr__(self) -> str:
+        return f"<app {self.name}: {len(self.tasks)} tasks, {len(self.workflows())} workflows>"
+
+    # -- registering -------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
+        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...  # fmt: skip
+
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """Register a function as a task; with or without options.
+
+        Args:
+            function: The handler: ``async def``, or plain ``def``, which runs in a thread.
+            **options: ``name`` (default: the function's), ``retry`` (a ``Retry`` or a number of executions;
+                default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``.
+
+        Raises:
+            UnknownOption, DuplicateName, DefinitionError.
+        """
+        refuse_unknown("@app.task", {k: v for k, v in options.items() if k not in _TASK_OPTIONS}, _TASK_OPTIONS)
+        if function is not None:
+            return self._add_task(function, options, None)
+        return lambda decorated: self._add_task(decorated, options, None)
+
+    def agent_loop(
+        self, *, max_iterations: int, max_duration: Duration | None = None, loop_delay: Duration | None = None,
+        name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
+        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+    ) -> Callable[[Callable[P, R]], Task[P, R]]:  # fmt: skip
+        """Register a function that runs again and again until it returns a value instead of ``Continue``.
+
+        Args:
+            max_iterations: Executions at the most; one more ``Continue`` fails the step.
+            max_duration: For the whole loop, from its first dispatch.
+            loop_delay: Pause between iterations.
+            name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
+                ``group`` and ``metadata``.
+            retry: See ``name``.
+            timeout: See ``name``.
+            group: See ``name``.
+            metadata: See ``name``.
+            **unknown: Refused, with a guess at what was meant.
+
+        Raises:
+            UnknownOption, DuplicateName, DefinitionError.
+        """
+        refuse_unknown("@app.agent_loop", unknown, _LOOP_OPTIONS)
+        if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
+            raise DefinitionError(f"@app.agent_loop: max_iterations={max_iterations!r}; give it a bound, at least 1")
+        loop = LoopConfig(
+            max_iterations=max_iterations,
+            max_duration_ms=milliseconds("@app.agent_loop: max_duration", max_duration),
+            loop_delay_ms=milliseconds("@app.agent_loop: loop_delay", loop_delay),
+        )
+        options = {"name": name, "retry": retry, "timeout": timeout, "group": group, "metadata": metadata}
+        return lambda decorated: self._add_task(decorated, options, loop)
+
+    def _add_task(self, function: Callable[P, R], given: Mapping[str, Any], loop: LoopConfig | None) -> Task[P, R]:
+        if not callable(function):
+            raise DefinitionError(f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')")
+        name = given.get("name") or getattr(function, "__name__", "")
+        where = f"task {name}"
+        retry = given.get("retry")
+        options = TaskOptions(
+            retry=policy_of(retry, where) if retry is not None else None,
+            retry_on=retry.on if isinstance(retry, Retry) else (),
+            timeout_ms=milliseconds(f"{where}: timeout", given.get("timeout")),
+            group=given.get("group") or "",
+            metadata=given.get("metadata"),
+            loop=loop,
+        )
+        task = Task(self, function, name, options)
+        if name in self.tasks:
+            raise DuplicateName(f'app {self.name} has two tasks named "{name}"; give one of them name="…"')
+        task.definition()
+        self.tasks[name] = task
+        return task
+
+    @overload
+    def workflow(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+
+    @overload
+    def workflow(
+        self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
+        retry: Retry | int | None = None, idempotency_key: str = "", **unknown: Any,
+    ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
+
+    def workflow(self, function: Any = None, /, **options: Any) -> Any:
+        """Register a workflow by tracing a function: its calls of tasks become steps.
+
+        Args:
+            function: Runs once, now; its parameters stand for the run's input.
+            **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
+                ``idempotency_key``: a path into the input whose value names the run.
+
+        Raises:
+            UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
+        """
+        unknown = {k: v for k, v in options.items() if k not in _WORKFLOW_OPTIONS}
+        refuse_unknown("@app.workflow", unknown, _WORKFLOW_OPTIONS)
+        if function is not None:
+            return self._add_flow(function, options)
+        return lambda decorated: self._add_flow(decorated, options)
+
+    def _add_flow(self, function: Callable[P, R], given: Mapping[str, Any]) -> Flow[P, R]:
+        name = given.get("name") or function.__name__
+        if name in self.flows or name in self.definitions:
+            raise DuplicateName(f'app {self.name} has two workflows named "{name}"; give one of them name="…"')
+        retry = given.get("retry")
+        flow = Flow(
+            self, function, name,
+            timeout_ms=milliseconds(f"workflow {name}: timeout", given.get("timeout")),
+            version=str(given.get("version") or "1"),
+            retry=policy_of(retry, f"workflow {name}") if retry is not None else None,
+            idempotency_key=given.get("idempotency_key") or "",
+        )  # fmt: skip
+        self.flows[name] = flow
+        return flow
+
+    def add(self, workflow: Workflow) -> Workflow:
+        """Register a definition made with the builder or read from a file.
+
+        Raises:
+            DuplicateName.
+        """
+        if workflow.name in self.flows or workflow.name in self.definitions:
+            raise DuplicateName(f'app {self.name} has two workflows named "{workflow.name}"')
+        self.definitions[workflow.name] = workflow
+        return workflow
+
+    def workflows(self) -> dict[str, Workflow]:
+        """Every definition of this app by name: traced, built, and one for each task on its own."""
+        alone = {name: task.definition() for name, task in self.tasks.items()}
+        traced = {name: flow.definition() for name, flow in self.flows.items()}
+        return {**alone, **self.definitions, **traced}
+
+    # -- connecting --------------------------------------------------------------------------------
+
+    async def client(self) -> Client:
+        """The client of this event loop; the first call connects.
+
+        Raises:
+            BrokerUnavailable, BrokerUnsuitable.
+        """
+        loop = asyncio.get_running_loop()
+        opening = self._clients.get(loop)
+        if opening is None:
+            opening = self._clients[loop] = asyncio.ensure_future(self._open())
+        try:
+            return await asyncio.shield(opening)
+        except BaseException:
+            if opening.done() and self._clients.get(loop) is opening:
+                del self._clients[loop]
+            raise
+
+    async def _open(self) -> Client:
+        settings = load_settings(url=self.url)
+        return Client(await JetStream.open(settings.url, name=f"{self.name}-client"))
+
+    async def close(self) -> None:
+        """Close this event loop's connection; the next use opens another."""
+        opening = self._clients.pop(asyncio.get_running_loop(), None)
+        if opening is not None:
+            await (await opening).close()
+
+    async def __aenter__(self) -> App:
+        await self.client()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def run_sync(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Run async work from plain code, on one background loop of this app, and wait for it."""
+        if self._background is None:
+            self._background = _Background()
+        return self._background.run(work)
+
+
+class _Background:
+    """One event loop in one daemon thread: the sync door."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="dagnats-client", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        async def call() -> Any:
+            return await work()
+
+        if threading.current_thread() is self._thread:
+            raise DefinitionError("the sync door was used inside itself; write `await` here")
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()

@@ -1,0 +1,246 @@
+"""What a running handler may ask for: the facts of its run, its checkpoint, its token stream.
+
+``ctx`` is an optional first parameter, found by its annotation; ``dagnats.current()`` gives the same
+anywhere below the handler. Methods that reach outside start at once and return an ``Answer``: ``await`` it
+in an async handler, call ``.wait()`` on it in a plain function. What was started is finished before the
+handler's own answer is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from dagnats import convert
+from dagnats.core.model import ABSENT
+from dagnats.errors import DagNatsError, RequestError
+from dagnats.outcome import Cancelled
+from dagnats.wire.messages import TaskMessage
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+_current: contextvars.ContextVar[Context[Any]] = contextvars.ContextVar("dagnats_context")
+
+
+class Answer(Generic[T]):
+    """Something that has been started: ``await`` it, or ``.wait()`` for it outside async code."""
+
+    __slots__ = ("_future", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+        self._task: asyncio.Task[T] | None = None
+        self._future: concurrent.futures.Future[T] | None = None
+        try:
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is loop:
+            self._task = loop.create_task(work)
+        else:
+            self._future = asyncio.run_coroutine_threadsafe(work, loop)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self._task is not None:
+            return self._task.__await__()
+        assert self._future is not None
+        return asyncio.wrap_future(self._future).__await__()
+
+    def wait(self) -> T:
+        """The result, blocking this thread.
+
+        Raises:
+            RequestError: called on the event loop, where it would wait for itself: use ``await``.
+        """
+        if self._future is None:
+            raise RequestError("wait() would block the event loop; write `await` in an async handler")
+        return self._future.result()
+
+
+class SavedCheckpoint(msgspec.Struct, frozen=True):
+    """A checkpoint that a handler saved itself, and in which iteration."""
+
+    iteration: int
+    state: Raw
+
+
+class Doors(Protocol):
+    """What a context needs of its worker."""
+
+    async def save_checkpoint(self, run: str, step: str, saved: SavedCheckpoint) -> None:
+        """Store, replacing what was stored for this step."""
+        ...
+
+    async def load_checkpoint(self, run: str, step: str) -> SavedCheckpoint | None:
+        """What was stored for this step."""
+        ...
+
+    async def emit(self, message: TaskMessage, number: int, data: Raw) -> None:
+        """Send a piece of the ticket's token stream."""
+        ...
+
+    async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
+        """Tell watchers that the handler is still at it."""
+        ...
+
+
+class Context(Generic[C]):
+    """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
+
+    def __init__(
+        self, message: TaskMessage, doors: Doors, loop: asyncio.AbstractEventLoop, read_checkpoint: Callable[[Raw], Any]
+    ) -> None:
+        self.message = message
+        self.log: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
+            logging.getLogger(f"dagnats.task.{message.task}"),
+            {"run_id": message.run, "step_id": message.step, "attempt": message.attempt, "iteration": message.iteration},
+        )
+        self._doors = doors
+        self._loop = loop
+        self._read = read_checkpoint
+        self._chunks = 0
+        self._cancelled = threading.Event()
+        self._started: list[Answer[Any]] = []
+
+    # -- facts -------------------------------------------------------------------------------------
+
+    @property
+    def input(self) -> Any:
+        """The step's input as builtins."""
+        return convert.plain(self.message.input)
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self.message.run
+
+    @property
+    def step_id(self) -> str:
+        """The step within the run."""
+        return self.message.step
+
+    @property
+    def attempt(self) -> int:
+        """Which execution of this step (or iteration) this is, from 1."""
+        return self.message.attempt
+
+    @property
+    def iteration(self) -> int:
+        """Which turn of the agent loop this is, from 0."""
+        return self.message.iteration
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The run's metadata with the step's own on top."""
+        return {**self.message.run_metadata, **self.message.metadata}
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at the same piece of work: hand it to outside services."""
+        return f"{self.message.run}/{self.message.step}/{self.message.iteration}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler should stop: its run is over or its time is."""
+        return self._cancelled.is_set()
+
+    @property
+    def checkpoint(self) -> C | None:
+        """The state that the last ``Continue`` carried; None in the first iteration.
+
+        Raises:
+            InvalidInput: it does not fit the annotation ``AgentContext[…]``.
+        """
+        raw = self.message.checkpoint
+        return self._read(raw) if raw else None
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def check_cancelled(self) -> None:
+        """Raise ``Cancelled`` when the handler should stop: for loops in plain functions."""
+        if self._cancelled.is_set():
+            raise Cancelled("the run is over")
+
+    def save_checkpoint(self, state: C) -> Answer[None]:
+        """Store state for this step now, in the middle of an attempt; the last one counts."""
+        saved = SavedCheckpoint(self.iteration, convert.encode(state))
+        return self._start(self._doors.save_checkpoint(self.run_id, self.step_id, saved))
+
+    def load_checkpoint(self) -> Answer[C | None]:
+        """The newest state: saved in this iteration, else carried by ``Continue``, else saved before."""
+        return self._start(self._load())
+
+    async def _load(self) -> C | None:
+        saved = await self._doors.load_checkpoint(self.run_id, self.step_id)
+        carried = self.message.checkpoint
+        if saved is not None and (not carried or saved.iteration >= self.iteration):
+            return self._read(saved.state)
+        return self._read(carried) if carried else None
+
+    def emit(self, data: Any) -> Answer[None]:
+        """Send a piece of output to whoever watches this run: a token, a line, any JSON value."""
+        number, self._chunks = self._chunks, self._chunks + 1
+        return self._start(self._doors.emit(self.message, number, convert.encode(data)))
+
+    put_stream = emit
+
+    def heartbeat(self, detail: Any = None) -> Answer[None]:
+        """Tell watchers how far the work is. Leases need no heartbeats: they are kept for you."""
+        raw = ABSENT if detail is None else convert.encode(detail)
+        return self._start(self._doors.heartbeat(self.message, raw))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
+        answer = Answer(self._loop, work)
+        self._started.append(answer)
+        return answer
+
+    # -- for the worker ----------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Mark the ticket as not wanted any more."""
+        self._cancelled.set()
+
+    async def finish(self) -> None:
+        """Wait for everything the handler started; the first failure counts."""
+        pending, self._started = self._started, []
+        for answer in pending:
+            await answer
+
+
+class AgentContext(Context[C]):
+    """The context of an agent loop: ``AgentContext[Conversation]`` names the type of its checkpoint."""
+
+    @property
+    def max_iterations(self) -> int:
+        """How many iterations the loop may have."""
+        return self.message.max_iterations
+
+    @property
+    def last_iteration(self) -> bool:
+        """Whether a ``Continue`` now would go beyond the bound."""
+        return bool(self.max_iterations) and self.iteration + 1 >= self.max_iterations
+
+
+def current() -> Context[Any]:
+    """The context of the handler that is running here.
+
+    Raises:
+        DagNatsError: no handler is.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise DagNatsError("current() was called outside a running handler") from None
+
+
+def enter(context: Context[Any]) -> contextvars.Token[Context[Any]]:
+    """Make a context the current one (for the worker)."""
+    return _current.set(context)

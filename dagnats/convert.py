@@ -1,0 +1,214 @@
+"""Python values and JSON: how handlers' arguments and results are written and read.
+
+msgspec structs, dataclasses, attrs classes, TypedDicts and builtins work as they are; Pydantic models by
+their own methods, when that is installed. Nothing is ever pickled, and a failed cast is an error.
+
+The rule for arguments, the same for Python callers, workflow files and HTTP: a handler with one parameter
+(besides its context) takes the whole input; with several, an object's members by name; with none, nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Raw
+
+from dagnats.errors import DefinitionError, InvalidInput
+
+NULL = Raw(b"null")
+
+
+def _enc_hook(value: Any) -> Any:
+    if hasattr(value, "model_dump"):  # a Pydantic model
+        return value.model_dump(mode="json")
+    if isinstance(value, Raw):
+        return value
+    raise NotImplementedError(
+        f"a value of type {type(value).__name__} cannot be written as JSON; "
+        "return builtins, a msgspec struct, a dataclass, a TypedDict or a Pydantic model"
+    )
+
+
+def _dec_hook(kind: type, value: Any) -> Any:
+    if hasattr(kind, "model_validate"):  # a Pydantic model
+        return kind.model_validate(value)
+    if kind is Raw:
+        return value
+    raise NotImplementedError(f"values of type {kind!r} cannot be read from JSON")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
+
+
+def encode(value: Any) -> Raw:
+    """A value as JSON.
+
+    Raises:
+        InvalidInput: it holds something that JSON cannot carry.
+    """
+    try:
+        return Raw(_encoder.encode(value))
+    except (NotImplementedError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidInput(f"cannot write a {type(value).__name__} as JSON: {error}") from error
+
+
+def decoder(kind: Any) -> Callable[[Raw], Any]:
+    """A function that reads JSON as a type; ``Any`` gives builtins.
+
+    The function raises InvalidInput when the JSON does not fit.
+    """
+    built = msgspec.json.Decoder(kind, dec_hook=_dec_hook)
+
+    def read(raw: Raw) -> Any:
+        try:
+            return built.decode(raw)
+        except (msgspec.DecodeError, NotImplementedError, TypeError, ValueError) as error:
+            raise InvalidInput(str(error)) from error
+
+    return read
+
+
+def plain(raw: Raw | None) -> Any:
+    """JSON as builtins; None for nothing."""
+    return None if raw is None else msgspec.json.decode(raw)
+
+
+class Signature:
+    """What a handler takes and gives, read from its annotations once, at import.
+
+    Raises:
+        DefinitionError: it has ``*args``, or annotations that cannot be resolved or carried by JSON.
+    """
+
+    def __init__(self, function: Callable[..., Any], contexts: tuple[type, ...], outcomes: tuple[type, ...]) -> None:
+        self.name = getattr(function, "__qualname__", repr(function))
+        self.signature = inspect.signature(function)
+        hints = _hints(function, self.name)
+        parameters = list(self.signature.parameters.values())
+        self.context: str | None = None
+        self.checkpoint: Any = Any
+        if parameters and self._takes_context(parameters[0], hints, contexts):
+            self.context = parameters[0].name
+            parameters = parameters[1:]
+        for parameter in parameters:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                raise DefinitionError(f"{self.name}: *{parameter.name} cannot be read from JSON; name the parameters")
+        self.parameters = parameters
+        self.types = {p.name: hints.get(p.name, Any) for p in parameters}
+        self.returns = _without(hints.get("return", Any), outcomes)
+        self._read = self._reader()
+
+    def _takes_context(self, first: inspect.Parameter, hints: Mapping[str, Any], contexts: tuple[type, ...]) -> bool:
+        hint = hints.get(first.name)
+        origin = get_origin(hint) or hint
+        if isinstance(origin, type) and issubclass(origin, contexts):
+            inner = get_args(hint)
+            self.checkpoint = inner[0] if inner else Any
+            return True
+        return hint is None and first.name == "ctx"
+
+    def _reader(self) -> Callable[[Raw], Any]:
+        try:
+            if not self.parameters:
+                return lambda _: None
+            if len(self.parameters) == 1:
+                return decoder(self.types[self.parameters[0].name])
+            fields: list[Any] = []
+            for p in self.parameters:
+                kind = self.types[p.name]
+                fields.append((p.name, kind) if p.default is p.empty else (p.name, kind, _default(p.default)))
+            struct = msgspec.defstruct(f"{self.name}_input", fields, kw_only=True, forbid_unknown_fields=True)
+            return decoder(struct)
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(f"{self.name}: its parameters cannot be read from JSON: {error}") from error
+
+    def arguments(self, raw: Raw) -> dict[str, Any]:
+        """The keyword arguments for the handler from its input.
+
+        Raises:
+            InvalidInput: the input does not fit the annotations.
+        """
+        if not self.parameters:
+            return {}
+        if len(self.parameters) == 1:
+            only = self.parameters[0]
+            if bytes(raw) == b"null" and only.default is not only.empty:
+                return {only.name: only.default}
+            return {only.name: self._read(raw)}
+        value = self._read(raw)
+        return {p.name: getattr(value, p.name) for p in self.parameters}
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of a call (without the context) by parameter name.
+
+        Raises:
+            InvalidInput: they do not fit the parameters.
+        """
+        names = inspect.Signature(self.parameters)
+        try:
+            return dict(names.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            takes = ", ".join(p.name for p in self.parameters) or "nothing"
+            raise InvalidInput(f"{self.name} takes {takes}: {error}") from error
+
+    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
+        """The input that a call stands for, checked against the annotations.
+
+        Raises:
+            InvalidInput: the arguments do not fit.
+        """
+        bound = self.bind(args, kwargs)
+        if not self.parameters:
+            return NULL
+        if len(self.parameters) == 1:
+            if not bound:
+                return NULL
+            raw = encode(bound[self.parameters[0].name])
+        else:
+            raw = encode(bound)
+        self.check(raw)
+        return raw
+
+    def check(self, raw: Raw) -> None:
+        """Whether an input fits.
+
+        Raises:
+            InvalidInput: it does not; the message names the handler and the place.
+        """
+        try:
+            self.arguments(raw)
+        except InvalidInput as error:
+            raise InvalidInput(f"input of {self.name}: {error.message}") from error
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{name}: an annotation cannot be resolved ({error}); import it at module level, outside TYPE_CHECKING"
+        ) from error
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, list | dict | set):
+        return msgspec.field(default_factory=lambda: type(value)(value))
+    return value
+
+
+def _without(hint: Any, outcomes: tuple[type, ...]) -> Any:
+    """A return annotation without the outcomes that are not values."""
+    import_union = type(int | str)
+    if get_origin(hint) in (Union, import_union):
+        kept = tuple(part for part in get_args(hint) if not _is_outcome(part, outcomes))
+        return Union[kept] if kept else Any  # noqa: UP007  (built from a tuple)
+    return Any if _is_outcome(hint, outcomes) else hint
+
+
+def _is_outcome(part: Any, outcomes: tuple[type, ...]) -> bool:
+    origin = get_origin(part) or part
+    return isinstance(origin, type) and issubclass(origin, outcomes)

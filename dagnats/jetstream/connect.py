@@ -1,0 +1,171 @@
+"""Connecting to NATS, and judging whether the server can hold DagNats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from nats.aio.client import Client
+
+from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, OutsideError
+from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.link import Link
+from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
+
+log = logging.getLogger("dagnats.nats")
+
+SERVER_VERSION_MIN: Final = (2, 14, 5)
+_CONNECT_S: Final = 2.5
+_RETRY_S: Final = 0.2
+_PING_S: Final = 10
+_SAY_SO_S: Final = 5.0
+_JETSTREAM_OFF: Final = frozenset({503, 10039, 10076})
+
+
+async def connect(
+    url: str,
+    *,
+    name: str,
+    on_reconnect: Callable[[], None] | None = None,
+    on_disconnect: Callable[[], None] | None = None,
+    patient: bool = False,
+    credentials: str | None = None,
+) -> Link:
+    """Connect, for ever: a lost connection is taken up again by itself.
+
+    Args:
+        url: One address, or several separated by commas; user and password may be part of it.
+        name: What the server's monitoring calls this connection.
+        on_reconnect: Called when the connection is back.
+        on_disconnect: Called when it went away.
+        patient: Wait for a server instead of failing, and say so every few seconds.
+        credentials: Path of a ``.creds`` file; by default that of ``DAGNATS_CREDS``.
+
+    Raises:
+        BrokerUnavailable: nobody answers.
+        BrokerUnsuitable: the server is too old, has no JetStream, or allows too little.
+    """
+    where = redacted(url)
+    began = asyncio.get_running_loop().time()
+    said = began
+    while True:
+        try:
+            link = await _connect_once(
+                url, where, name, credentials or os.environ.get("DAGNATS_CREDS")
+            )
+            break
+        except BrokerUnavailable as problem:
+            if not patient:
+                raise
+            now = asyncio.get_running_loop().time()
+            if now - said >= _SAY_SO_S or said == began:
+                said = now
+                log.warning("%s (waiting)", problem.message)
+            await asyncio.sleep(_RETRY_S)
+    try:
+        await link.open()
+        await judge(link)
+    except BaseException:
+        await link.close()
+        raise
+    if on_reconnect:
+        link.on_reconnect.append(on_reconnect)
+    if on_disconnect:
+        link.on_disconnect.append(on_disconnect)
+    return link
+
+
+def redacted(url: str) -> str:
+    """The address without user and password, for messages."""
+    return re.sub(r"//[^/@,]*@", "//", url)
+
+
+async def _connect_once(url: str, where: str, name: str, credentials: str | None) -> Link:
+    client = Client()
+    link = Link(client, where)
+    problems: list[Exception] = []
+    connected = False
+
+    async def on_error(problem: Exception) -> None:
+        log.debug("nats: %r", problem)
+        problems[:] = [problem]
+        if not connected and "authorization" in str(problem).lower():
+            raise BrokerUnsuitable(
+                f"the NATS server at {where} refuses these credentials; put user and password into "
+                "the url, or the path of a .creds file into DAGNATS_CREDS"
+            ) from problem
+
+    async def on_disconnected() -> None:
+        if not client.is_closed:
+            log.warning("the connection to NATS at %s is lost; connecting again", where)
+        link.dropped()
+
+    async def on_reconnected() -> None:
+        log.info("connected to NATS at %s again", where)
+        link.returned()
+
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await client.connect(
+                [part.strip() for part in url.split(",") if part.strip()],
+                name=name,
+                error_cb=on_error,
+                disconnected_cb=on_disconnected,
+                reconnected_cb=on_reconnected,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RETRY_S,  # type: ignore[arg-type]
+                ping_interval=_PING_S,
+                user_credentials=credentials,
+            )
+    except OutsideError:
+        await client.close()
+        raise
+    except Exception as problem:  # noqa: BLE001 - nats-py raises what it likes; all mean "no"
+        await client.close()
+        seen = problems[-1] if problems else problem
+        raise BrokerUnavailable(
+            f"no NATS server answers at {where}; start one with `dagnats serve` or set DAGNATS_URL",
+            reason=str(seen) or type(seen).__name__,
+        ) from None
+    connected = True
+    return link
+
+
+async def judge(link: Link) -> None:
+    """Refuse a server that cannot hold DagNats.
+
+    Raises:
+        BrokerUnsuitable: with what was found, what is needed, and the cure.
+    """
+    info: dict[str, Any] = link.client._server_info
+    found = str(info.get("version", "unknown"))
+    needed = ".".join(map(str, SERVER_VERSION_MIN))
+    if version_of(found) < SERVER_VERSION_MIN:
+        raise BrokerUnsuitable(
+            f"the NATS server at {link.url} is version {found}; DagNats needs {needed} or newer: "
+            "upgrade it, or use `dagnats serve`"
+        )
+    if link.max_payload < MESSAGE_SIZE_MIN_BYTES:
+        raise BrokerUnsuitable(
+            f"the NATS server at {link.url} allows messages of {link.max_payload} bytes; "
+            f"DagNats needs {MESSAGE_SIZE_MIN_BYTES}: raise max_payload in its configuration"
+        )
+    try:
+        await link.api("INFO")
+    except ApiError as refused:
+        if refused.code not in _JETSTREAM_OFF:
+            raise
+        raise BrokerUnsuitable(
+            f"JetStream is not enabled on the NATS server at {link.url} (or not for this account); "
+            "start it with `nats-server -js`, or use `dagnats serve`"
+        ) from None
+
+
+def version_of(text: str) -> tuple[int, int, int]:
+    """``2.15.1-RC.1`` → (2, 15, 1); what cannot be read is the oldest."""
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)

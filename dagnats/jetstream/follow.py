@@ -1,0 +1,117 @@
+"""Following a stream: what is stored, then what comes, in order, without gaps or doubles."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from dagnats.errors import OutsideError
+from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.link import Link
+from dagnats.jetstream.puller import Puller, consumer_seq
+from dagnats.limits import HISTORY_BATCH_MAX
+from dagnats.ports import Delivery, Entry
+
+log = logging.getLogger("dagnats.nats")
+
+_PULL_MS: Final = 5_000
+_IDLE_NS: Final = 30_000_000_000
+_RETRY_S: Final = 0.25
+
+
+class _Reading:
+    """One ephemeral consumer's life; ``broken`` when another has to take over."""
+
+    def __init__(self, link: Link, stream: str, name: str) -> None:
+        self.buffer: deque[Delivery] = deque()
+        self.broken = False
+        self._expected = 1
+        self._change = asyncio.Event()
+        self._link = link
+        self._puller = Puller(link, stream, name, self._arrived, self._ended, self._break)
+
+    async def open(self) -> None:
+        """Start asking."""
+        await self._puller.open()
+        self._link.on_disconnect.append(self._break)
+        self._ended(0)
+
+    async def change(self) -> None:
+        """Wait until something arrived or broke."""
+        while not self.buffer and not self.broken:
+            self._change.clear()
+            await self._change.wait()
+
+    def close(self) -> None:
+        """Ask for no more."""
+        self._puller.close()
+        if self._break in self._link.on_disconnect:
+            self._link.on_disconnect.remove(self._break)
+
+    def _arrived(self, delivery: Delivery) -> None:
+        if consumer_seq(delivery.reply) != self._expected:
+            self._break()
+        if not self.broken:
+            self._expected += 1
+            self.buffer.append(delivery)
+            self._change.set()
+            self._ended(0)
+
+    def _ended(self, _count: int) -> None:
+        room = HISTORY_BATCH_MAX - len(self.buffer) - self._puller.outstanding
+        if not self.broken and room >= HISTORY_BATCH_MAX // 2:
+            self._puller.request(room, _PULL_MS)
+
+    def _break(self) -> None:
+        self.broken = True
+        self._change.set()
+
+
+async def follow(link: Link, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+    """Yield entries for as long as the caller wants; its consumer is removed when it stops."""
+    at = after_seq
+    while True:
+        name = await _make_consumer(link, stream, subject, at + 1)
+        reading = _Reading(link, stream, name)
+        try:
+            await reading.open()
+            while not (reading.broken and not reading.buffer):
+                await reading.change()
+                while reading.buffer:
+                    delivery = reading.buffer.popleft()
+                    at = delivery.seq
+                    yield Entry(delivery.seq, delivery.at_ms, delivery.subject, delivery.payload)
+                reading._ended(0)
+        finally:
+            reading.close()
+            await _remove_consumer(link, stream, name)
+
+
+async def _make_consumer(link: Link, stream: str, subject: str, start: int) -> str:
+    name = f"follow-{link.client._nuid.next().decode()}"
+    config: dict[str, Any] = {
+        "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence",
+        "opt_start_seq": start, "filter_subject": subject, "inactive_threshold": _IDLE_NS,
+        "mem_storage": True, "num_replicas": 1, "max_deliver": -1,
+    }  # fmt: skip
+    while True:
+        try:
+            await link.api(
+                f"CONSUMER.CREATE.{stream}.{name}.{subject}",
+                {"stream_name": stream, "config": config},
+            )
+            return name
+        except ApiError:
+            raise
+        except OutsideError as problem:
+            log.debug("a follower of %s waits: %s", stream, problem)
+            await asyncio.sleep(_RETRY_S)
+
+
+async def _remove_consumer(link: Link, stream: str, name: str) -> None:
+    """It would also go by itself, half a minute later; so no waiting for a server that is away."""
+    if link.up:
+        link.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")

@@ -1,0 +1,105 @@
+"""The work queue on JetStream: one durable consumer per task and group."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from dagnats.errors import OutsideError
+from dagnats.jetstream.consumers import ensure_consumer
+from dagnats.jetstream.frames import publish_frame
+from dagnats.jetstream.link import Link
+from dagnats.jetstream.puller import Puller
+from dagnats.limits import CONCURRENCY_MAX
+from dagnats.ports import Delivery
+from dagnats.wire import subjects
+
+_UNACKED_MAX: Final = CONCURRENCY_MAX * 100  # all workers of a task and group together
+
+
+class JetStreamSource:
+    """``ports.TicketSource``."""
+
+    def __init__(self, puller: Puller) -> None:
+        self._puller = puller
+
+    async def request(self, count: int, expires_ms: int) -> None:
+        """Ask for up to ``count`` tickets."""
+        self._puller.request(count, expires_ms)
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        self._puller.close()
+
+
+class JetStreamQueue:
+    """``ports.TaskQueue``."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._mending: set[asyncio.Task[None]] = set()
+
+    async def open(
+        self,
+        task: str,
+        group: str,
+        lease_ms: int,
+        deliver: Callable[[Delivery], None],
+        ended: Callable[[int], None],
+    ) -> JetStreamSource:
+        """Join the consumer of a task and group."""
+
+        async def ensure() -> None:
+            await ensure_consumer(
+                self._link, subjects.TASKS, subjects.worker_consumer(task, group),
+                subjects.queue(task, group), _settings(lease_ms),
+            )  # fmt: skip
+
+        def missing() -> None:
+            mending = asyncio.get_running_loop().create_task(_quietly(ensure))
+            self._mending.add(mending)
+            mending.add_done_callback(self._mending.discard)
+
+        await ensure()
+        puller = Puller(
+            self._link,
+            subjects.TASKS,
+            subjects.worker_consumer(task, group),
+            deliver,
+            ended,
+            missing,
+        )
+        return JetStreamSource(await puller.open())
+
+    async def done(self, reply: str) -> None:
+        """The ticket was answered: remove it."""
+        self._link.send(publish_frame(reply, b"+ACK"))
+
+    async def give_back(self, reply: str, delay_ms: int = 0) -> None:
+        """Let another worker have it, now or later."""
+        body = b"-NAK"
+        if delay_ms > 0:
+            body += b" " + json.dumps({"delay": delay_ms * 1_000_000}).encode()
+        self._link.send(publish_frame(reply, body))
+
+    async def purge_run(self, run: str) -> None:
+        """Remove the waiting tickets of a run."""
+        await self._link.api(
+            f"STREAM.PURGE.{subjects.TASKS}", {"filter": subjects.queue_of_run(run)}
+        )
+
+
+def _settings(lease_ms: int) -> dict[str, Any]:
+    return {
+        "ack_policy": "explicit", "ack_wait": lease_ms * 1_000_000, "max_ack_pending": _UNACKED_MAX,
+    }  # fmt: skip
+
+
+async def _quietly(ensure: Callable[[], Any]) -> None:
+    """Mending is tried again with the next request; its own failure is not news."""
+    try:
+        await ensure()
+    except OutsideError:
+        return

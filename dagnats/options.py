@@ -1,0 +1,50 @@
+"""Options of decorators and calls: known ones by keyword, unknown ones refused with a guess."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from dagnats.core.durations import Duration, to_ms
+from dagnats.errors import DefinitionError, UnknownOption
+
+# Known to the design, built later: refused with that word, never ignored.
+LATER: Final = {
+    "budget": "budgets", "concurrency": "task limits", "rate": "rate limits", "key": "keyed limits",
+    "isolate": "process isolation", "priority": "priorities", "run_at": "scheduled runs",
+    "max_runs": "run limits", "singleton": "singletons", "compensate": "compensation",
+    "allowed_tasks": "planners", "sticky": "worker affinity",
+}  # fmt: skip
+
+
+def refuse_unknown(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse options that are not known.
+
+    Raises:
+        UnknownOption: naming the first, and what was probably meant.
+    """
+    for name in given:
+        if name in LATER:
+            raise UnknownOption(f"{what}: {name}= is not supported yet; remove it until {LATER[name]} arrive")
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}=?" if close else f"options: {', '.join(names)}"
+        raise UnknownOption(f"{what}: unknown option {name}=; {hint}")
+
+
+def milliseconds(what: str, value: Duration | None) -> int:
+    """A duration option in milliseconds; 0 for none.
+
+    Raises:
+        DefinitionError: it is no duration, or zero.
+    """
+    if value is None:
+        return 0
+    try:
+        found = to_ms(value)
+    except ValueError as error:
+        raise DefinitionError(f"{what}: {error}") from error
+    if found == 0:
+        raise DefinitionError(f"{what}: 0 would never do; leave it out for no limit")
+    return found

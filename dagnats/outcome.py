@@ -1,0 +1,102 @@
+"""What a handler may answer. A closed set: a value, ``Continue``, ``Fail``, ``Retry``, any exception.
+
+* return a value: the step succeeded,
+* return ``Continue(state)``: the agent loop goes on with this checkpoint,
+* raise ``Fail(reason)``: never tried again,
+* raise ``Retry(after=…)``: tried again after that time, if the policy has attempts left,
+* raise anything else: tried again as the policy says,
+* ``Cancelled`` is raised inside a handler when its run is cancelled; let it pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from dagnats.core.durations import Duration, to_ms
+from dagnats.core.model import STRATEGIES, RetryPolicy
+from dagnats.errors import DefinitionError
+from dagnats.limits import RETRIES_MAX
+
+T = TypeVar("T")
+
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final[Any] = _Unset()
+
+
+class Continue(Generic[T]):
+    """Ask for the next iteration of an agent loop, with its checkpoint: one write, both or neither.
+
+    Without an argument the checkpoint stays as it was.
+    """
+
+    __slots__ = ("checkpoint",)
+
+    def __init__(self, checkpoint: T = UNSET) -> None:
+        self.checkpoint = checkpoint
+
+    def __repr__(self) -> str:
+        return f"Continue({self.checkpoint!r})"
+
+
+class Fail(Exception):
+    """Raise to fail the step for good, whatever the retry policy."""
+
+    def __init__(self, reason: str = "failed") -> None:
+        self.reason = str(reason)
+        super().__init__(self.reason)
+
+
+class Cancelled(BaseException):
+    """Raised inside a handler whose run was cancelled, or whose time is over. Let it pass."""
+
+
+class Retry(Exception):
+    """A retry policy, as an option; or an answer, when raised.
+
+    As a policy: ``Retry(5, backoff="exponential", delay="1s", max_delay="1m", on=(IOError,))`` runs a step
+    at most five times; with ``on`` only for these exceptions. Jitter takes up to a half of each delay.
+
+    As an answer: ``raise Retry(after="30s")`` asks for the next attempt after exactly that time (100 ms to
+    1 h); it counts against the step's policy.
+
+    Raises:
+        DefinitionError: the numbers make no policy.
+    """
+
+    def __init__(
+        self,
+        attempts: int = 3,
+        *,
+        backoff: Literal["fixed", "linear", "exponential"] = "exponential",
+        delay: Duration = 1.0,
+        max_delay: Duration | None = None,
+        multiplier: float = 2.0,
+        jitter: bool | float = True,
+        on: tuple[type[BaseException], ...] | type[BaseException] = (),
+        after: Duration | None = None,
+        reason: str = "",
+    ) -> None:
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= RETRIES_MAX:
+            raise DefinitionError(f"Retry({attempts!r}): attempts counts executions, from 1 to {RETRIES_MAX}")
+        if backoff not in STRATEGIES:
+            raise DefinitionError(f"Retry(backoff={backoff!r}): use one of {', '.join(STRATEGIES)}")
+        try:
+            self.policy = RetryPolicy(
+                attempts=attempts,
+                strategy=backoff,
+                initial_ms=max(1, to_ms(delay)),
+                max_ms=to_ms(max_delay) if max_delay is not None else 0,
+                multiplier=float(multiplier),
+                jitter=0.5 if jitter is True else float(jitter),
+            )
+            self.after_ms = to_ms(after) if after is not None else None
+        except ValueError as error:
+            raise DefinitionError(f"Retry: {error}") from error
+        self.on = on if isinstance(on, tuple) else (on,)
+        self.reason = reason
+        super().__init__(reason or "retry asked for")

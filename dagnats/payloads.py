@@ -1,0 +1,104 @@
+"""Large payloads live in the object store: a reference travels in their place, both ways, unseen by users.
+
+A reference is ``{"$dagnats.blob": <sha256>, "size": <bytes>}``. It may stand for a whole payload or for
+the members of an object (the outputs of several parents). Its name is the hash of the content, so
+storing twice is storing once and every scheduler makes the same reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from dagnats.core.events import Event, RunStarted, StepSucceeded
+from dagnats.core.state import step_of_ticket
+from dagnats.errors import InvalidInput, OutsideError, PayloadTooLarge
+from dagnats.limits import OFFLOAD_SIZE_BYTES, PAYLOAD_SIZE_MAX_BYTES
+from dagnats.ports import Blobs
+from dagnats.wire.messages import BlobRef
+
+MARK = b'"$dagnats.blob"'
+_refs = msgspec.json.Decoder(BlobRef, strict=True)
+_members = msgspec.json.Decoder(dict[str, Raw])
+
+
+async def offload(blobs: Blobs, payload: Raw, what: str, threshold: int = OFFLOAD_SIZE_BYTES) -> Raw:
+    """The payload, or its reference when it is larger than the threshold.
+
+    Raises:
+        PayloadTooLarge: it is above what DagNats carries at all.
+    """
+    data = bytes(payload)
+    if len(data) <= threshold:
+        return payload
+    if len(data) > PAYLOAD_SIZE_MAX_BYTES:
+        most = PAYLOAD_SIZE_MAX_BYTES // (1024 * 1024)
+        raise PayloadTooLarge(f"{what} is {len(data):,} bytes of JSON; at most {most} MB can be carried")
+    name = hashlib.sha256(data).hexdigest()
+    await blobs.put(name, data)
+    return Raw(msgspec.json.encode(BlobRef(name, len(data))))
+
+
+def reference(payload: Raw) -> BlobRef | None:
+    """The reference that a payload is; None when it is a value."""
+    if MARK not in bytes(payload)[:32]:
+        return None
+    try:
+        ref = _refs.decode(payload)
+    except msgspec.DecodeError:
+        return None
+    return ref
+
+
+async def restore(blobs: Blobs, payload: Raw) -> Raw:
+    """The payload with every reference, of the whole or of its members, replaced by what it stands for.
+
+    Raises:
+        OutsideError: the object store no longer holds it.
+    """
+    if MARK not in bytes(payload):
+        return payload
+    ref = reference(payload)
+    if ref is not None:
+        return await _fetch(blobs, ref)
+    try:
+        members = _members.decode(payload)
+    except msgspec.DecodeError:
+        return payload
+    for key, value in members.items():
+        inner = reference(value)
+        if inner is not None:
+            members[key] = await _fetch(blobs, inner)
+    return Raw(msgspec.json.encode(members))
+
+
+async def _fetch(blobs: Blobs, ref: BlobRef) -> Raw:
+    data = await blobs.get(ref.name)
+    if data is None:
+        raise OutsideError(f"payload {ref.name} ({ref.size:,} bytes) is no longer in the object store; its retention is over")
+    return Raw(data)
+
+
+async def prepared(blobs: Blobs, inspected: frozenset[str], event: Event) -> Event:
+    """The event with its payload fetched, where the engine itself looks into it (``Graph.inspected``)."""
+    fact = event.fact
+    if isinstance(fact, RunStarted) and "" in inspected:
+        fact = replace(fact, input=await restore(blobs, fact.input))
+    elif isinstance(fact, StepSucceeded) and step_of_ticket(fact.ticket) in inspected:
+        fact = replace(fact, output=await restore(blobs, fact.output))
+    else:
+        return event
+    return Event(event.seq, event.at_ms, fact)
+
+
+def refuse_forged(payload: Raw, what: str) -> None:
+    """A user's value may not look like a reference.
+
+    Raises:
+        InvalidInput: it does.
+    """
+    if reference(payload) is not None:
+        raise InvalidInput(f'{what} has the reserved key "$dagnats.blob"; rename it')

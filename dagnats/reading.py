@@ -1,0 +1,204 @@
+"""Reading a run back: its fold, its history, its live streams. The one place where stored messages become
+what people see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import msgspec
+from msgspec import Raw, Struct
+
+from dagnats import payloads
+from dagnats.core import views
+from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.machine import advance, new_run
+from dagnats.core.run import Run
+from dagnats.core.state import QUEUED, UNSTARTED, step_of_ticket
+from dagnats.errors import CodecError, RunNotFound
+from dagnats.ports import Entry, Outside
+from dagnats.registry import Registry
+from dagnats.wire import subjects
+from dagnats.wire.codec import event_of, is_fact, kind_of
+from dagnats.wire.messages import Chunk
+
+_ASK_MS = 150
+_CHUNKS_LINGER_S = 0.3
+
+
+class RunRead(Struct, frozen=True):
+    """A run and what it was folded from."""
+
+    run: Run
+    entries: list[Entry]
+
+
+class _Given(Struct, frozen=True):
+    """The part of a dispatch that proves an answer."""
+
+    ticket: str
+    nonce: str = ""
+
+
+_dispatch = msgspec.json.Decoder(_Given)
+_chunk = msgspec.json.Decoder(Chunk)
+_loose = msgspec.json.Decoder(dict[str, Raw])
+
+
+async def read_run(outside: Outside, registry: Registry, run_id: str) -> RunRead:
+    """A run folded from its history. Answers count only with the nonce of their dispatch.
+
+    Raises:
+        RunNotFound: the log knows no start of it.
+    """
+    entries = await outside.log.history(run_id)
+    run: Run | None = None
+    nonces: dict[str, str] = {}
+    for entry in entries:
+        if kind_of(entry.subject) == "task":
+            with suppress(msgspec.DecodeError):
+                given = _dispatch.decode(entry.payload)
+                nonces[given.ticket] = given.nonce
+        if not is_fact(entry):
+            continue
+        try:
+            event = event_of(entry)
+        except CodecError:
+            continue
+        if run is None:
+            if not isinstance(event.fact, RunStarted):
+                continue
+            run = new_run(run_id, await registry.graph(event.fact.definition))
+        if _authentic(event, nonces):
+            inspected = run.graph.inspected if run.graph else frozenset[str]()
+            run, _ = advance(run, await payloads.prepared(outside.blobs, inspected, event))
+    if run is None or run.status == UNSTARTED:
+        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+    return RunRead(run, entries)
+
+
+def _authentic(event: Event, nonces: dict[str, str]) -> bool:
+    fact = event.fact
+    if not isinstance(fact, StepSucceeded | StepFailed | StepContinued):
+        return True
+    return fact.ticket in nonces and fact.nonce == nonces[fact.ticket]
+
+
+async def status(outside: Outside, registry: Registry, run_id: str) -> views.RunView:
+    """A run as it is now, with the workers that are at its tickets."""
+    read = await read_run(outside, registry, run_id)
+    run, running = read.run, {}
+    now = read.entries[-1].at_ms if read.entries else 0
+    if run.graph is not None and not run.closed:
+        queued = [n for n in run.graph.nodes if run.steps[n.position].status == QUEUED]
+        if queued:
+            running = await ask_workers(outside, run_id)
+    return views.view_run(run, running, now)
+
+
+async def ask_workers(outside: Outside, run_id: str) -> dict[str, str]:
+    """Which worker is at which ticket of a run right now."""
+    running: dict[str, str] = {}
+    for answer in await outside.notices.ask(subjects.ask(run_id), b"", _ASK_MS):
+        with suppress(msgspec.DecodeError):
+            running.update(msgspec.json.decode(answer, type=dict[str, str]))
+    return running
+
+
+async def history(outside: Outside, run_id: str) -> list[views.EventView]:
+    """Everything that happened to a run, in order.
+
+    Raises:
+        RunNotFound.
+    """
+    entries = await outside.log.history(run_id)
+    if not entries:
+        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+    return [view_entry(entry) for entry in entries]
+
+
+def view_entry(entry: Entry) -> views.EventView:
+    """One stored message for people; whatever it is, it can be shown. Nonces are left out."""
+    kind = kind_of(entry.subject)
+    last = entry.subject.rsplit(".", 1)[-1]
+    try:
+        fields = _loose.decode(entry.payload)
+    except msgspec.DecodeError:
+        fields = {}
+    ticket = _text(fields, "ticket")
+    _, _, place = ticket.partition("/")
+    attempt, _, iteration = place.partition("/")
+    fields.pop("nonce", None)
+    return views.EventView(
+        seq=entry.seq,
+        at=views.text_of_time(entry.at_ms),
+        author=last if kind == "fact" else "scheduler",
+        type={"task": "step.dispatched", "mark": f"run.{last}"}.get(kind) or _text(fields, "type") or "unreadable",
+        step=step_of_ticket(ticket),
+        attempt=int(attempt) if attempt.isdigit() else 0,
+        iteration=int(iteration) if iteration.isdigit() else 0,
+        worker=_text(fields, "worker"),
+        data=Raw(msgspec.json.encode(fields)),
+    )
+
+
+def _text(fields: dict[str, Raw], name: str) -> str:
+    try:
+        return msgspec.json.decode(fields[name], type=str) if name in fields else ""
+    except msgspec.DecodeError:
+        return ""
+
+
+async def events(outside: Outside, run_id: str) -> AsyncIterator[views.EventView]:
+    """History, then what happens, until the run has ended.
+
+    Raises:
+        RunNotFound.
+    """
+    if not await outside.log.history(run_id):
+        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+    partition = subjects.partition_of(run_id, outside.log.partitions)
+    closed = subjects.mark(partition, run_id, "closed")
+    async for entry in outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id)):
+        yield view_entry(entry)
+        if entry.subject == closed:
+            return
+
+
+async def chunks(outside: Outside, run_id: str, step: str = "") -> AsyncIterator[views.ChunkView]:
+    """A run's token streams from the first piece on, until the run has ended and they are quiet."""
+    partition = subjects.partition_of(run_id, outside.log.partitions)
+    ended = asyncio.Event()
+    mark = subjects.mark(partition, run_id, "closed")
+    stop = await outside.notices.listen(mark, lambda *_: ended.set())
+    if await outside.log.last(mark) is not None:
+        ended.set()
+    pieces = aiter(outside.notices.follow(subjects.STREAMS, subjects.stream_of_run(run_id, step)))
+    waiting: asyncio.Future[Entry] | None = None
+    over = asyncio.ensure_future(ended.wait())
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(pieces))
+            await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                await asyncio.wait({waiting}, timeout=_CHUNKS_LINGER_S)
+                if not waiting.done():
+                    return
+            entry, waiting = waiting.result(), None
+            with suppress(msgspec.DecodeError):
+                yield _view_chunk(_chunk.decode(entry.payload))
+    finally:
+        stop()
+        for task in (waiting, over):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await task
+        await pieces.aclose()
+
+
+def _view_chunk(chunk: Chunk) -> views.ChunkView:
+    return views.ChunkView(
+        step=chunk.step, attempt=chunk.attempt, iteration=chunk.iteration, n=chunk.n, data=msgspec.json.decode(chunk.data)
+    )

@@ -1,0 +1,1 @@
+"""The process that advances runs: reads facts, folds them, writes what follows. It never sees user code."""

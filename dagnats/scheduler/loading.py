@@ -1,0 +1,98 @@
+"""Bringing a run back into memory: its snapshot, if there is one, and the tail of its log."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from dagnats import payloads
+from dagnats.core import snapshot as snapshots
+from dagnats.core.commands import ArmTimer, Command
+from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.machine import advance, new_run, outstanding
+from dagnats.core.run import Run
+from dagnats.core.state import UNSTARTED
+from dagnats.errors import CodecError
+from dagnats.ports import Documents, Entry, Outside
+from dagnats.registry import Registry
+from dagnats.wire import subjects
+from dagnats.wire.codec import event_of, is_fact
+from dagnats.wire.messages import nonce
+
+
+class Loaded(Struct, frozen=True):
+    """A run as the log has it, and what is outstanding but not stored yet.
+
+    ``saved_facts`` is how many facts its snapshot held (0: there was none).
+    """
+
+    run: Run
+    missing: list[Command]
+    saved_facts: int = 0
+
+
+class Loader:
+    """Folds runs from storage. The same log gives the same run in every process."""
+
+    def __init__(self, outside: Outside, registry: Registry, secret: bytes) -> None:
+        self._outside = outside
+        self._registry = registry
+        self._secret = secret
+        self._snapshots: Documents = outside.documents(subjects.SNAPSHOTS)
+
+    async def load(self, run_id: str) -> Loaded | None:
+        """The run; None when the log knows no start of it."""
+        run, stored, saved = await self._from_snapshot(run_id)
+        for entry in await self._outside.log.history(run_id, run.seq if run else 0):
+            if entry.msg_id:
+                stored.add(entry.msg_id)
+            if is_fact(entry):
+                run = await self._fold(run_id, run, entry)
+        if run is None or run.status == UNSTARTED:
+            return None
+        missing = [c for c in outstanding(run) if c.id not in stored]
+        return Loaded(run, missing, saved)
+
+    async def _from_snapshot(self, run_id: str) -> tuple[Run | None, set[str], int]:
+        found = await self._snapshots.get(run_id)
+        saved = snapshots.read(found[0]) if found else None
+        if saved is None:
+            return None, set(), 0
+        run = snapshots.restore(saved, await self._registry.graph(saved.definition))
+        if run is None:
+            return None, set(), 0
+        # Snapshots are taken only when all that was outstanding had been stored; timers are armed again.
+        stored = {c.id for c in outstanding(run) if not isinstance(c, ArmTimer)}
+        return run, stored, saved.facts
+
+    async def _fold(self, run_id: str, run: Run | None, entry: Entry) -> Run | None:
+        try:
+            event = event_of(entry)
+        except CodecError:
+            return run  # it was dead-lettered when it was delivered
+        if run is None:
+            if not isinstance(event.fact, RunStarted):
+                return None
+            run = new_run(run_id, await self._registry.graph(event.fact.definition))
+        event = await self.prepared(run, event)
+        return advance(run, event)[0] if self.authentic(run_id, event) else run
+
+    def authentic(self, run_id: str, event: Event) -> bool:
+        """Whether a worker's answer returns the nonce of its ticket; other facts need none."""
+        fact = event.fact
+        if not isinstance(fact, StepSucceeded | StepFailed | StepContinued):
+            return True
+        return fact.nonce == nonce(self._secret, run_id, fact.ticket)
+
+    async def prepared(self, run: Run, event: Event) -> Event:
+        """The event as the engine needs it: payloads it looks into are fetched."""
+        if run.graph is None or not run.graph.inspected:
+            return event
+        return await payloads.prepared(self._outside.blobs, run.graph.inspected, event)
+
+    async def save(self, run: Run) -> None:
+        """Write a run's snapshot. Only when everything outstanding is stored."""
+        await self._snapshots.put(run.id, snapshots.save(run))
+
+    async def drop(self, run_id: str) -> None:
+        """Remove a run's snapshot."""
+        await self._snapshots.delete(run_id)

@@ -1,0 +1,146 @@
+"""Which partitions this scheduler may write for: a lease of its own, and a record for each partition.
+
+A scheduler renews one document; others take it for dead when that has not changed for the lease's time
+on *their* clock. The lease here runs from *before* the renewal was sent, so it always ends first.
+Partition records change hands by compare-and-swap. After a lapse nothing is held until it has been
+claimed again, so whoever was presumed dead meanwhile finds out before writing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from dagnats.clock import Clock
+from dagnats.core.ownership import moves
+from dagnats.limits import LEASE_MARGIN_MS, LEASE_TTL_MS
+from dagnats.ports import Documents
+
+log = logging.getLogger("dagnats.scheduler")
+
+_SCHEDULER = "scheduler."
+_PARTITION = "partition."
+_FORGET_AFTER_MS = 60_000
+
+
+class Renewal(Struct, frozen=True):
+    """A scheduler's lease document; ``beat`` changes each time."""
+
+    beat: int
+
+
+class Owner(Struct, frozen=True):
+    """A partition's record; an empty owner means nobody."""
+
+    owner: str
+
+
+class Seen(Struct):
+    """When another scheduler's document last changed, on this machine's clock."""
+
+    revision: int
+    at_ms: float
+
+
+_owner = msgspec.json.Decoder(Owner)
+
+
+class Ownership:
+    """One scheduler's view of who owns what, renewed by calling ``renew`` every LEASE_RENEW_MS."""
+
+    def __init__(
+        self, me: str, documents: Documents, partitions: int, clock: Clock, *, most: int = 0, ttl_ms: float = LEASE_TTL_MS
+    ) -> None:
+        self.me = me
+        self.held: set[int] = set()
+        self._documents = documents
+        self._partitions = partitions
+        self._clock = clock
+        self._most = most
+        self._ttl_ms = ttl_ms
+        self._valid_until_ms = float("-inf")
+        self._beat = 0
+        self._seen: dict[str, Seen] = {}
+
+    def valid(self) -> bool:
+        """Whether the lease still runs."""
+        return self._clock.monotonic_ms() < self._valid_until_ms
+
+    def fence(self, partition: int) -> Callable[[], bool]:
+        """The question to ask right before writing for a partition."""
+        return lambda: partition in self.held and self.valid()
+
+    async def renew(self) -> list[int]:
+        """Renew the lease, look around, claim what is free; return the partitions to let go.
+
+        The caller stops folding those and calls ``release`` for each.
+        """
+        if not self.valid() and self.held:
+            log.warning("the scheduler's lease ran out; everything it held must be claimed again")
+            self.held.clear()
+        sent = self._clock.monotonic_ms()
+        self._beat += 1
+        await self._documents.put(_SCHEDULER + self.me, msgspec.json.encode(Renewal(self._beat)))
+        entries = await self._documents.all()
+        now = self._clock.monotonic_ms()
+        alive = self._alive(entries, now)
+        records = self._records(entries)
+        self.held &= {p for p, (owner, _) in records.items() if owner == self.me}
+        owners = {p: owner for p, (owner, _) in records.items()}
+        plan = moves(self.me, self.held, alive, owners, self._partitions, self._most)
+        for partition in plan.claim:
+            if await self._write(partition, self.me, records.get(partition, ("", 0))[1]):
+                self.held.add(partition)
+        self._valid_until_ms = sent + self._ttl_ms - LEASE_MARGIN_MS
+        await self._sweep(now)
+        return list(plan.release)
+
+    def _alive(self, entries: dict[str, tuple[bytes, int]], now: float) -> set[str]:
+        alive: set[str] = set()
+        for key, (_, revision) in entries.items():
+            name = key.removeprefix(_SCHEDULER)
+            if name == key or name == self.me:
+                continue
+            seen = self._seen.get(name)
+            if seen is None or seen.revision != revision:
+                self._seen[name] = Seen(revision, now)
+                alive.add(name)
+            elif now - seen.at_ms < self._ttl_ms:
+                alive.add(name)
+        return alive
+
+    def _records(self, entries: dict[str, tuple[bytes, int]]) -> dict[int, tuple[str, int]]:
+        records: dict[int, tuple[str, int]] = {}
+        for key, (value, revision) in entries.items():
+            number = key.removeprefix(_PARTITION)
+            if number != key and number.isdigit():
+                records[int(number)] = (_owner.decode(value).owner, revision)
+        return records
+
+    async def _write(self, partition: int, owner: str, revision: int) -> bool:
+        body = msgspec.json.encode(Owner(owner))
+        return await self._documents.swap(f"{_PARTITION}{partition}", body, revision) is not None
+
+    async def _sweep(self, now: float) -> None:
+        """Remove the documents of schedulers that died long ago."""
+        for name, seen in list(self._seen.items()):
+            if now - seen.at_ms > _FORGET_AFTER_MS:
+                await self._documents.delete(_SCHEDULER + name)
+                del self._seen[name]
+
+    async def release(self, partition: int) -> None:
+        """Give a partition up, after its last batch was committed."""
+        self.held.discard(partition)
+        found = await self._documents.get(f"{_PARTITION}{partition}")
+        if found is not None and _owner.decode(found[0]).owner == self.me:
+            await self._write(partition, "", found[1])
+
+    async def leave(self) -> None:
+        """Give everything up, so that others need not wait for the lease to run out."""
+        for partition in sorted(self.held):
+            await self.release(partition)
+        self._valid_until_ms = float("-inf")
+        await self._documents.delete(_SCHEDULER + self.me)

@@ -1,0 +1,221 @@
+"""One partition: facts in, messages out. The owner's memory of its runs, and nothing it cannot lose.
+
+``fold`` turns deliveries into a batch of messages; ``commit`` stores them, and only then acknowledges. The
+one answer to any failure is ``forget``: drop what is in memory, have what was not acknowledged delivered
+again, load what it concerns from the log and do what is outstanding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from dagnats.clock import Clock
+from dagnats.core.commands import CloseRun, Command, DeadLetter
+from dagnats.core.events import Event, RunStarted
+from dagnats.core.machine import advance, new_run
+from dagnats.core.run import Run
+from dagnats.errors import CodecError
+from dagnats.limits import CLOSED_REMEMBERED_MAX, RUN_IDLE_MS, RUNS_IN_MEMORY_MAX, SNAPSHOT_EVERY_FACTS
+from dagnats.ports import Append, Delivery, FactFeed, Outside
+from dagnats.registry import Registry
+from dagnats.scheduler.loading import Loader
+from dagnats.scheduler.perform import Performer, poison_letter
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode, event_of, run_of
+from dagnats.wire.messages import CancelledNotice
+
+log = logging.getLogger("dagnats.scheduler")
+
+
+class Slot(Struct):
+    """A run in memory. ``uncommitted`` counts batches that hold messages of it."""
+
+    run: Run
+    used_ms: float
+    saved_facts: int = 0
+    uncommitted: int = 0
+
+
+class Batch(Struct):
+    """What some deliveries caused: dead letters are stored before the rest, then the last is acknowledged."""
+
+    last: Delivery
+    appends: list[Append] = []
+    dead: list[Append] = []
+    closed: list[Run] = []
+    armed: list[str] = []
+    slots: list[Slot] = []
+
+
+class Partition:
+    """The runs of one partition, folded by its owner."""
+
+    def __init__(
+        self,
+        number: int,
+        outside: Outside,
+        registry: Registry,
+        secret: bytes,
+        clock: Clock,
+        fence: Callable[[], bool],
+    ) -> None:
+        self.number = number
+        self._outside = outside
+        self._registry = registry
+        self._clock = clock
+        self._fence = fence
+        self._loader = Loader(outside, registry, secret)
+        self._performer = Performer(number, secret, outside.blobs)
+        self._runs: OrderedDict[str, Slot] = OrderedDict()
+        self._closed: OrderedDict[str, None] = OrderedDict()
+        self._horizon = 0
+        self.folded = 0
+
+    @property
+    def runs_in_memory(self) -> int:
+        """How many runs are held."""
+        return len(self._runs)
+
+    async def forget(self) -> None:
+        """Start from nothing: at take-over, and after any failure."""
+        self._runs.clear()
+        self._closed.clear()
+        # A start beyond this point is a new run; one before it may have a history to be read.
+        self._horizon = await self._outside.log.last_seq()
+
+    # -- folding -----------------------------------------------------------------------------------
+
+    async def fold(self, deliveries: list[Delivery]) -> Batch:
+        """Fold facts in order and collect what they cause. Deliveries must not be empty."""
+        batch = Batch(last=deliveries[-1])
+        now = self._clock.monotonic_ms()
+        for delivery in deliveries:
+            await self._fold_one(delivery, batch, now)
+        self.folded += len(deliveries)
+        return batch
+
+    async def _fold_one(self, delivery: Delivery, batch: Batch, now: float) -> None:
+        run_id = run_of(delivery.subject)
+        try:
+            event = event_of(delivery)
+        except CodecError as error:
+            self._poison(delivery, run_id, str(error), batch)
+            return
+        if run_id in self._closed:
+            return
+        slot = self._runs.get(run_id) or await self._slot(run_id, event, delivery, batch, now)
+        if slot is None:
+            self._poison(delivery, run_id, f"run {run_id} was never started", batch)
+            return
+        slot.used_ms = now
+        self._runs.move_to_end(run_id)
+        if event.seq <= slot.run.seq:
+            return
+        if not self._loader.authentic(run_id, event):
+            self._poison(delivery, run_id, "the answer does not return the nonce of its ticket", batch)
+            return
+        before = slot.run
+        event = await self._loader.prepared(before, event)
+        slot.run, commands = advance(before, event)
+        if before.armed_ms and slot.run.closed:
+            batch.armed.append(run_id)
+        await self._collect(slot, commands, batch)
+
+    async def _slot(self, run_id: str, event: Event, delivery: Delivery, batch: Batch, now: float) -> Slot | None:
+        """The run's slot: a new run, or one loaded from the log with what it still owes."""
+        fact = event.fact
+        if isinstance(fact, RunStarted) and delivery.delivered == 1 and delivery.seq > self._horizon:
+            self._horizon = delivery.seq
+            graph = self._registry.cached(fact.definition) or await self._registry.graph(fact.definition)
+            slot = self._runs[run_id] = Slot(new_run(run_id, graph), now)
+            return slot
+        loaded = await self._loader.load(run_id)
+        if loaded is None:
+            return None
+        slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
+        await self._collect(slot, loaded.missing, batch)
+        if loaded.run.closed and not loaded.missing:
+            self._retire(run_id)
+        return slot
+
+    async def _collect(self, slot: Slot, commands: list[Command], batch: Batch) -> None:
+        if not commands:
+            return
+        slot.uncommitted += 1
+        batch.slots.append(slot)
+        for command in commands:
+            message = await self._performer.message(slot.run, command)
+            (batch.dead if isinstance(command, DeadLetter) else batch.appends).append(message)
+            if isinstance(command, CloseRun):
+                batch.closed.append(slot.run)
+
+    def _poison(self, delivery: Delivery, run_id: str, reason: str, batch: Batch) -> None:
+        log.error("fact %d on %s went to the dead letters: %s", delivery.seq, delivery.subject, reason)
+        batch.dead.append(poison_letter(delivery.subject, run_id, delivery.payload, delivery.seq, reason))
+
+    # -- committing --------------------------------------------------------------------------------
+
+    async def store(self, batch: Batch) -> None:
+        """Store a batch's messages; batches may overlap, in order.
+
+        Raises:
+            LeaseLost, PublishFailed: something was not stored; ``forget`` and begin again.
+        """
+        if batch.dead:
+            await self._outside.log.append(batch.dead, self._fence)
+        if batch.appends:
+            await self._outside.log.append(batch.appends, self._fence)
+
+    async def acknowledge(self, batch: Batch, feed: FactFeed) -> None:
+        """Let go of a stored batch: tell who must know, acknowledge, and retire what has ended."""
+        for slot in batch.slots:
+            slot.uncommitted -= 1
+        for run in batch.closed:
+            if run.abandoned:
+                await self._abandon(run)
+            slot = self._runs.get(run.id)
+            if slot is not None and slot.saved_facts:
+                await self._loader.drop(run.id)
+            self._retire(run.id)
+        for run_id in batch.armed:
+            await self._outside.log.disarm(run_id)
+        await feed.acknowledge(batch.last, self._fence)
+
+    async def _abandon(self, run: Run) -> None:
+        """Tickets of a run that ended early: out of the queue, and out of workers' hands."""
+        reason = run.error.message if run.error else run.status
+        await self._outside.notices.tell(subjects.CANCELLED, encode(CancelledNotice(run=run.id, reason=reason)))
+        await self._outside.queue.purge_run(run.id)
+
+    def _retire(self, run_id: str) -> None:
+        self._runs.pop(run_id, None)
+        self._closed[run_id] = None
+        if len(self._closed) > CLOSED_REMEMBERED_MAX:
+            self._closed.popitem(last=False)
+
+    # -- keeping memory bounded --------------------------------------------------------------------
+
+    async def park(self, limit: int = RUNS_IN_MEMORY_MAX, idle_ms: float = RUN_IDLE_MS) -> int:
+        """Let runs leave memory that have been quiet, or are too many; return how many left."""
+        now = self._clock.monotonic_ms()
+        left = 0
+        for run_id, slot in list(self._runs.items()):  # least recently used first
+            if len(self._runs) <= limit and now - slot.used_ms < idle_ms:
+                break
+            if slot.uncommitted:
+                continue
+            if slot.run.facts - slot.saved_facts >= SNAPSHOT_EVERY_FACTS and not slot.run.closed:
+                await self._loader.save(slot.run)
+            if self._runs.pop(run_id, None) is not None:
+                left += 1
+        return left
+
+
+def decode_secret(value: bytes) -> bytes:
+    """The deployment secret as it is stored: a JSON string."""
+    return msgspec.json.decode(value, type=str).encode()

@@ -1,0 +1,156 @@
+"""The scheduler process: keep the lease, run a loop for each partition held, begin again after any failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+
+from dagnats.clock import Clock, SystemClock
+from dagnats.errors import DagNatsError
+from dagnats.ids import new_process_id, new_secret
+from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
+from dagnats.ports import FactFeed, Outside
+from dagnats.registry import Registry
+from dagnats.scheduler.ownership import Ownership
+from dagnats.scheduler.partition import Batch, Partition, decode_secret
+from dagnats.wire import subjects
+
+log = logging.getLogger("dagnats.scheduler")
+
+_BATCHES_IN_FLIGHT = 8
+_PARK_EVERY_S = 5.0
+_PAUSE_AFTER_FAILURE_S = (0.1, 0.25, 0.5, 1.0, 2.0)
+
+
+async def deployment_secret(outside: Outside) -> bytes:
+    """The secret that nonces are made with; the first scheduler of a deployment makes it."""
+    documents = outside.documents(subjects.SECRETS)
+    found = await documents.get("nonce")
+    if found is None:
+        await documents.swap("nonce", msgspec.json.encode(new_secret()), 0)
+        found = await documents.get("nonce")
+    if found is None:
+        raise DagNatsError("the deployment's secret could not be stored; look at the bucket dagnats_secrets")
+    return decode_secret(found[0])
+
+
+class Scheduler:
+    """Owns a fair share of the partitions and advances their runs until it is stopped."""
+
+    def __init__(
+        self, outside: Outside, *, clock: Clock | None = None, partitions_max: int = 0, name: str = "",
+        runs_max: int = RUNS_IN_MEMORY_MAX,
+    ) -> None:  # fmt: skip
+        self.name = name or new_process_id("scheduler")
+        self._outside = outside
+        self._clock = clock or SystemClock()
+        self._partitions_max = partitions_max
+        self._runs_max = runs_max
+        self._registry = Registry(outside.documents(subjects.DEFINITIONS))
+        self._stopping = asyncio.Event()
+        self._loops: dict[int, asyncio.Task[None]] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.ownership: Ownership | None = None
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the batches in hand, give the partitions up and return from ``run``; twice is fine."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Schedule until ``stop``. Outages of the server are waited out."""
+        secret = await deployment_secret(self._outside)
+        leases = self._outside.documents(subjects.LEASES)
+        total = self._outside.log.partitions
+        self.ownership = Ownership(self.name, leases, total, self._clock, most=self._partitions_max)
+        async with asyncio.TaskGroup() as group:
+            while not self._stopping.is_set():
+                await self._keep_lease(group, self.ownership, secret)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), LEASE_RENEW_MS / 1000)
+            for partition in list(self._loops):
+                await self._end_loop(partition)
+            with suppress(DagNatsError, TimeoutError):
+                await asyncio.wait_for(self.ownership.leave(), 2)
+
+    async def _keep_lease(self, group: asyncio.TaskGroup, ownership: Ownership, secret: bytes) -> None:
+        try:
+            leaving = await ownership.renew()
+        except (DagNatsError, TimeoutError) as error:
+            log.warning("the lease could not be renewed: %s", error)
+            leaving = []
+        for partition in list(self._loops):
+            if partition not in ownership.held:
+                await self._end_loop(partition)
+        for partition in leaving:
+            await self._end_loop(partition)
+            await ownership.release(partition)
+        for partition in sorted(ownership.held):
+            if partition not in self._loops:
+                self._loops[partition] = group.create_task(self._serve(partition, ownership, secret))
+        self.ready.set()
+
+    async def _end_loop(self, partition: int) -> None:
+        task = self._loops.pop(partition, None)
+        self.partitions.pop(partition, None)
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    # -- one partition -----------------------------------------------------------------------------
+
+    async def _serve(self, number: int, ownership: Ownership, secret: bytes) -> None:
+        partition = Partition(number, self._outside, self._registry, secret, self._clock, ownership.fence(number))
+        self.partitions[number] = partition
+        failures = 0
+        while ownership.fence(number)():
+            try:
+                async with self._feed(number) as feed:
+                    await partition.forget()
+                    await feed.rewind()
+                    await self._pump(partition, feed)
+            except* (DagNatsError, TimeoutError) as group:
+                log.warning("partition %d begins again: %s", number, group.exceptions[0])
+            except* Exception:
+                log.exception("partition %d begins again after an error in DagNats", number)
+            pause = _PAUSE_AFTER_FAILURE_S[min(failures, len(_PAUSE_AFTER_FAILURE_S) - 1)]
+            failures += 1
+            await asyncio.sleep(pause)
+
+    @asynccontextmanager
+    async def _feed(self, number: int) -> AsyncIterator[FactFeed]:
+        feed = await self._outside.feed(number)
+        try:
+            yield feed
+        finally:
+            with suppress(DagNatsError, TimeoutError):
+                await feed.close()
+
+    async def _pump(self, partition: Partition, feed: FactFeed) -> None:
+        """Fold one batch while the ones before are being stored."""
+        batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue(_BATCHES_IN_FLIGHT)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle(partition, feed, batches))
+            clock = asyncio.get_running_loop()
+            park_at = clock.time() + _PARK_EVERY_S
+            while True:
+                deliveries = await feed.next(FACTS_BATCH_MAX)
+                if deliveries:
+                    batch = await partition.fold(deliveries)
+                    await batches.put((batch, group.create_task(partition.store(batch))))
+                if clock.time() >= park_at:
+                    await partition.park(max(1, self._runs_max // max(1, len(self._loops))))
+                    park_at = clock.time() + _PARK_EVERY_S
+
+    async def _settle(
+        self, partition: Partition, feed: FactFeed, batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]]
+    ) -> None:
+        while True:
+            batch, stored = await batches.get()
+            await stored
+            await partition.acknowledge(batch, feed)

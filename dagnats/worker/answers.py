@@ -1,0 +1,114 @@
+"""What a call ended with, as a fact: the closed set of outcomes, and nothing else."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from msgspec import Raw
+
+from dagnats import convert, payloads
+from dagnats.core.events import Outcome, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.model import ABSENT
+from dagnats.errors import InvalidInput, PayloadTooLarge
+from dagnats.limits import ERROR_SIZE_MAX_BYTES
+from dagnats.outcome import UNSET, Continue, Fail, Retry
+from dagnats.ports import Blobs
+from dagnats.task import Task
+from dagnats.wire.messages import TaskMessage
+from dagnats.worker.call import Abandoned, Raised, Reason
+
+
+class Answering:
+    """Makes outcomes for one worker."""
+
+    def __init__(self, worker: str, blobs: Blobs) -> None:
+        self._worker = worker
+        self._blobs = blobs
+
+    async def of(
+        self, message: TaskMessage, task: Task[Any, Any], ended: object, reason: Reason | None, ran_ms: int
+    ) -> Outcome | None:
+        """The fact that reports how a call ended; None when there is nothing to report."""
+        if isinstance(ended, Abandoned | Raised):
+            return self._not_returned(message, task, ended, reason, ran_ms)
+        try:
+            return await self._returned(message, ended, ran_ms)
+        except (InvalidInput, PayloadTooLarge) as error:
+            return self.failed(message, f"{task.name} returned what cannot be kept: {error}", "non_retriable", ran_ms)
+
+    async def _returned(self, message: TaskMessage, value: object, ran_ms: int) -> Outcome:
+        if not isinstance(value, Continue):
+            output = await self._carried(value, f"output of {message.task}")
+            return StepSucceeded(
+                ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms, output=output
+            )
+        kept = value.checkpoint is UNSET
+        checkpoint = ABSENT if kept else await self._carried(value.checkpoint, f"checkpoint of {message.task}")
+        return StepContinued(
+            ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms, checkpoint=checkpoint
+        )
+
+    async def _carried(self, value: Any, what: str) -> Raw:
+        raw = convert.encode(value)
+        payloads.refuse_forged(raw, what)
+        return await payloads.offload(self._blobs, raw, what)
+
+    def _not_returned(
+        self, message: TaskMessage, task: Task[Any, Any], ended: Raised | Abandoned, reason: Reason | None, ran_ms: int
+    ) -> Outcome | None:
+        if reason == "timeout":
+            return self.timed_out(message, ran_ms)
+        if reason is not None:
+            return None  # cancelled: the run is over; drained: somebody else will run it
+        assert isinstance(ended, Raised)
+        return self._raised(message, task, ended.error, ran_ms)
+
+    def timed_out(self, message: TaskMessage, ran_ms: int) -> StepFailed:
+        """The execution took longer than it may."""
+        text = f"timeout: step {message.step} took longer than {message.timeout_ms / 1000:g} s"
+        return self.failed(message, text, "timeout", ran_ms)
+
+    def _raised(self, message: TaskMessage, task: Task[Any, Any], error: BaseException, ran_ms: int) -> StepFailed:
+        name = type(error).__name__
+        if isinstance(error, Fail):
+            return self.failed(message, error.reason, "non_retriable", ran_ms, error)
+        if isinstance(error, Retry):
+            text = error.reason or "the handler asked to be tried again"
+            if error.after_ms is None:
+                return self.failed(message, text, "retriable", ran_ms, error)
+            return self.failed(message, text, "retry_after", ran_ms, error, error.after_ms)
+        listed = task.options.retry_on
+        kind = "non_retriable" if listed and not isinstance(error, listed) else "retriable"
+        return self.failed(message, f"{name}: {error}" if str(error) else name, kind, ran_ms, error)
+
+    def failed(
+        self, message: TaskMessage, text: str, failure: str, ran_ms: int = 0, error: BaseException | None = None,
+        retry_after_ms: int = 0,
+    ) -> StepFailed:  # fmt: skip
+        """A failure of a kind, with what is known about it."""
+        return StepFailed(
+            ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms,
+            error=text[:ERROR_SIZE_MAX_BYTES], failure=failure, error_type=type(error).__name__ if error else "",
+            traceback=user_traceback(error) if error else "", retry_after_ms=retry_after_ms,
+        )  # fmt: skip
+
+
+def user_traceback(error: BaseException) -> str:
+    """The end of an exception's traceback, without the frames of this package."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # an exception whose own __str__ raises is still an outcome
+        return type(error).__name__
+    lines = text.split("\n")
+    kept: list[str] = []
+    ours = False
+    for line in lines:
+        if line.startswith('  File "'):
+            ours = _CALL_FILE in line
+        if not (ours and line.startswith("  ")):
+            kept.append(line)
+    return "\n".join(kept)[-ERROR_SIZE_MAX_BYTES // 2 :]
+
+
+_CALL_FILE = "dagnats/worker/call.py"

@@ -1,0 +1,57 @@
+"""What a handler's context reaches outside: checkpoints, token streams, notices."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from dagnats import payloads
+from dagnats.context import SavedCheckpoint
+from dagnats.errors import PayloadTooLarge
+from dagnats.limits import CHUNK_SIZE_MAX_BYTES
+from dagnats.ports import Outside
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode
+from dagnats.wire.messages import Chunk, StartedNotice, TaskMessage
+
+_saved = msgspec.json.Decoder(SavedCheckpoint)
+
+
+class WorkerDoors:
+    """``context.Doors`` on a deployment."""
+
+    def __init__(self, outside: Outside, worker: str) -> None:
+        self._outside = outside
+        self._worker = worker
+        self._checkpoints = outside.documents(subjects.CHECKPOINTS)
+
+    async def save_checkpoint(self, run: str, step: str, saved: SavedCheckpoint) -> None:
+        """Store, replacing what was stored for this step."""
+        state = await payloads.offload(self._outside.blobs, saved.state, f"checkpoint of step {step}")
+        body = msgspec.json.encode(SavedCheckpoint(saved.iteration, state))
+        await self._checkpoints.put(f"{run}.{subjects.token(step)}", body)
+
+    async def load_checkpoint(self, run: str, step: str) -> SavedCheckpoint | None:
+        """What was stored for this step."""
+        found = await self._checkpoints.get(f"{run}.{subjects.token(step)}")
+        if found is None:
+            return None
+        saved = _saved.decode(found[0])
+        return SavedCheckpoint(saved.iteration, await payloads.restore(self._outside.blobs, saved.state))
+
+    async def emit(self, message: TaskMessage, number: int, data: Raw) -> None:
+        """Send a piece of the ticket's token stream; stored for later viewers, not waited for.
+
+        Raises:
+            PayloadTooLarge: it is no piece but a whole.
+        """
+        if len(bytes(data)) > CHUNK_SIZE_MAX_BYTES:
+            raise PayloadTooLarge(f"a streamed piece is at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; emit smaller ones")
+        chunk = Chunk(n=number, data=data, step=message.step, attempt=message.attempt, iteration=message.iteration)
+        place = f"{message.attempt}-{message.iteration}"
+        await self._outside.notices.tell(subjects.stream(message.run, message.step, place), encode(chunk))
+
+    async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
+        """Tell watchers that the handler is still at it."""
+        notice = StartedNotice(type="step.heartbeat", ticket=message.ticket, worker=self._worker, detail=detail)
+        await self._outside.notices.tell(subjects.live(message.run), encode(notice))

@@ -1,0 +1,217 @@
+"""The worker process: pull within the free slots, run tickets, drain when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from dagnats import __version__
+from dagnats.clock import Clock, SystemClock
+from dagnats.errors import DagNatsError
+from dagnats.ids import new_process_id
+from dagnats.limits import DRAIN_TIMEOUT_MS, PULL_EXPIRES_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
+from dagnats.ports import Delivery, Outside, TicketSource
+from dagnats.task import Task
+from dagnats.wire import subjects
+from dagnats.wire.messages import CancelledNotice, WorkerRecord
+from dagnats.worker.lease import LeaseKeeper, LeaseLink
+from dagnats.worker.slots import Demand, allot
+from dagnats.worker.tickets import Tickets
+
+log = logging.getLogger("dagnats.worker")
+
+_GATHER_S = 0.004  # how long single freed slots are gathered before more tickets are asked for
+_LONG_PULL_MS = 15_000
+_notice = msgspec.json.Decoder(CancelledNotice)
+
+
+class Channel:
+    """One queue of this worker: a task and a group."""
+
+    def __init__(self, task: str, group: str) -> None:
+        self.task = task
+        self.group = group
+        self.demand = Demand()
+        self.source: TicketSource | None = None
+
+
+class Worker:
+    """Runs the tasks of an app until it is stopped."""
+
+    def __init__(
+        self, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper_link: LeaseLink, *, concurrency: int,
+        group: str | None = "", lease_ms: int = WORKER_LEASE_MS, drain_ms: int = DRAIN_TIMEOUT_MS, name: str = "",
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name or new_process_id("worker")
+        self._outside = outside
+        self._clock = clock or SystemClock()
+        self._concurrency = concurrency
+        self._group = group
+        self._lease_ms = lease_ms
+        self._drain_ms = drain_ms
+        self.keeper = LeaseKeeper(keeper_link, lease_ms, self._clock)
+        self.tickets = Tickets(self.name, outside, tasks, self.keeper, self._clock, concurrency)
+        self._channels = [Channel(t.name, t.options.group if group is None else group) for t in tasks.values()]
+        self._stopping = asyncio.Event()
+        self._work: set[asyncio.Task[None]] = set()
+        self._turn = 0
+        self._filling: asyncio.Handle | None = None
+        self._endings: list[Callable[[], None]] = []
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more tickets, finish what runs within the drain time, return from ``run``; twice ends it now."""
+        if self._stopping.is_set():
+            self.tickets.stop_all()
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``.
+
+        Raises:
+            BrokerUnsuitable: a queue is already used in another way.
+        """
+        self.keeper.start()
+        try:
+            await self._listen()
+            for channel in self._channels:
+                await self._open(channel)
+            self.ready.set()
+            self._fill()
+            await self._beat_until_stopped()
+            await self._drain()
+        finally:
+            for end in self._endings:
+                end()
+            self.keeper.stop()
+            self.tickets.close()
+            with suppress(DagNatsError, TimeoutError):
+                await asyncio.wait_for(self._outside.documents(subjects.WORKERS).delete(self.name), 2)
+
+    async def _listen(self) -> None:
+        notices = self._outside.notices
+        self._endings.append(await notices.listen(subjects.CANCELLED, self._on_cancelled))
+        self._endings.append(await notices.listen(subjects.ASK, self._on_asked))
+
+    def _on_cancelled(self, _subject: str, payload: bytes, _reply: str) -> None:
+        with suppress(msgspec.DecodeError):
+            self.tickets.cancel_run(_notice.decode(payload).run)
+
+    def _on_asked(self, subject: str, _payload: bytes, reply: str) -> None:
+        running = self.tickets.of_run(subject.rsplit(".", 1)[-1])
+        if running and reply:
+            self._spawn(self._outside.notices.tell(reply, msgspec.json.encode(running)))
+
+    def suspect(self, until_seq: int) -> None:
+        """After the server went away: tickets up to this queue sequence may have been answered before."""
+        self.tickets.suspect_until_seq = max(self.tickets.suspect_until_seq, until_seq)
+
+    # -- pulling -----------------------------------------------------------------------------------
+
+    async def _open(self, channel: Channel) -> None:
+        def deliver(delivery: Delivery) -> None:
+            channel.demand.requested = max(0, channel.demand.requested - 1)
+            channel.demand.backlog = delivery.pending
+            self._take(delivery)
+
+        def ended(undelivered: int) -> None:
+            channel.demand.requested = max(0, channel.demand.requested - undelivered)
+            if undelivered:
+                channel.demand.backlog = 0
+            self._fill_soon()
+
+        channel.source = await self._outside.queue.open(channel.task, channel.group, self._lease_ms, deliver, ended)
+
+    def _take(self, delivery: Delivery) -> None:
+        if self._stopping.is_set():
+            self._spawn(self._outside.queue.give_back(delivery.reply))
+            return
+        self._spawn(self.tickets.run(delivery))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a ticket could not be taken to its end; it will be delivered again", exc_info=task.exception())
+        self._fill_soon()
+
+    def _free(self) -> int:
+        requested = sum(channel.demand.requested for channel in self._channels)
+        return self._concurrency - len(self._work) - requested
+
+    def _fill_soon(self) -> None:
+        """Ask for more: at once when many slots are free, else after gathering a few."""
+        if self._filling is not None or self._stopping.is_set():
+            return
+        loop = asyncio.get_running_loop()
+        if self._free() * 4 >= self._concurrency:
+            self._filling = loop.call_soon(self._fill)
+        else:
+            self._filling = loop.call_later(_GATHER_S, self._fill)
+
+    def _fill(self) -> None:
+        self._filling = None
+        free = self._free()
+        if free <= 0 or self._stopping.is_set() or not self._channels:
+            return
+        grants = allot(free, [channel.demand for channel in self._channels], self._turn)
+        self._turn += 1
+        expires = PULL_EXPIRES_MS if len(self._channels) > 1 else _LONG_PULL_MS
+        for channel, count in zip(self._channels, grants, strict=True):
+            # Topping up a request that is still large would cost a message for nothing.
+            if count and channel.source is not None and count >= channel.demand.requested:
+                channel.demand.requested += count
+                self._spawn_request(channel.source, count, expires)
+
+    def _spawn_request(self, source: TicketSource, count: int, expires_ms: int) -> None:
+        asyncio.get_running_loop().create_task(source.request(count, expires_ms))
+
+    # -- living and stopping -----------------------------------------------------------------------
+
+    async def _beat_until_stopped(self) -> None:
+        directory = self._outside.documents(subjects.WORKERS)
+        started = self._clock.wall_ms()
+        while not self._stopping.is_set():
+            record = WorkerRecord(
+                worker=self.name,
+                tasks=tuple(channel.task for channel in self._channels),
+                group=self._group or "",
+                concurrency=self._concurrency,
+                running=len(self.tickets.running),
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                version=__version__,
+                started_ms=started,
+                seen_ms=self._clock.wall_ms(),
+            )
+            try:
+                await directory.put(self.name, msgspec.json.encode(record))
+            except (DagNatsError, TimeoutError) as error:
+                log.warning("the worker directory was not updated: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), WORKER_BEAT_MS / 1000)
+
+    async def _drain(self) -> None:
+        """Give back what has not begun, wait for what runs, then tell it to stop."""
+        for channel in self._channels:
+            if channel.source is not None:
+                await channel.source.close()
+        if self.tickets.running:
+            log.info("stopping: waiting up to %g s for %d handlers", self._drain_ms / 1000, len(self.tickets.running))
+        if self._work:
+            await asyncio.wait(list(self._work), timeout=self._drain_ms / 1000)
+        if self._work:
+            self.tickets.stop_all()
+            await asyncio.wait(list(self._work), timeout=5)

@@ -1,0 +1,260 @@
+"""One ticket, from delivery to settlement: a pipeline of named stages.
+
+decode → look whether it is still wanted → call → answer → report → acknowledge. The outcome is stored before
+the ticket is acknowledged, so a crash between the two repeats, and never loses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from dagnats import payloads
+from dagnats.clock import Clock
+from dagnats.context import AgentContext
+from dagnats.convert import decoder
+from dagnats.core.events import Outcome
+from dagnats.errors import DagNatsError, InvalidInput, PublishFailed
+from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX
+from dagnats.ports import Append, Delivery, Outside
+from dagnats.task import Task
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode, is_fact, run_of
+from dagnats.wire.messages import StartedNotice, TaskMessage
+from dagnats.worker.answers import Answering
+from dagnats.worker.call import Abandoned, Call, Raised, Reason
+from dagnats.worker.doors import WorkerDoors
+from dagnats.worker.lease import Held, LeaseKeeper
+
+log = logging.getLogger("dagnats.worker")
+
+_messages = msgspec.json.Decoder(TaskMessage)
+_REPORT_PAUSE_S = (0.1, 0.3, 1.0, 2.0)
+
+
+class _Answered(Struct, frozen=True):
+    """The part of an outcome that says which ticket it answers."""
+
+    ticket: str = ""
+
+
+_answered = msgspec.json.Decoder(_Answered)
+
+
+class Running(Struct):
+    """A ticket whose handler is running."""
+
+    message: TaskMessage
+    call: Call
+    began_ms: float
+
+
+class Tickets:
+    """Runs tickets for one worker process."""
+
+    def __init__(
+        self, worker: str, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper: LeaseKeeper, clock: Clock,
+        concurrency: int,
+    ) -> None:  # fmt: skip
+        self.running: dict[str, Running] = {}
+        self.skipped = 0
+        self.finished = 0
+        self.suspect_until_seq = 0
+        self._worker = worker
+        self._outside = outside
+        self._tasks = tasks
+        self._keeper = keeper
+        self._clock = clock
+        self._concurrency = concurrency
+        self._pool = self._new_pool()
+        self._doors = WorkerDoors(outside, worker)
+        self._answering = Answering(worker, outside.blobs)
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._readers = {name: decoder(task.signature.checkpoint) for name, task in tasks.items()}
+
+    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(self._concurrency, thread_name_prefix="dagnats-task")
+
+    async def run(self, delivery: Delivery) -> None:
+        """Take one ticket through all its stages. Never raises for what user code does."""
+        message = await self._decoded(delivery)
+        if message is None or not await self._wanted(delivery, message):
+            return
+        outcome = await self._outcome(delivery, message)
+        if outcome is None:
+            return
+        await self._report(message, outcome)
+        await self._outside.queue.done(delivery.reply)
+        self.finished += 1
+
+    async def _decoded(self, delivery: Delivery) -> TaskMessage | None:
+        """Stage 1: the ticket, or its removal when it is none."""
+        try:
+            return _messages.decode(delivery.payload)
+        except msgspec.DecodeError as error:
+            log.error("a message in the work queue is no ticket and was removed (sequence %d): %s", delivery.seq, error)
+            await self._outside.queue.done(delivery.reply)
+            return None
+
+    async def _wanted(self, delivery: Delivery, message: TaskMessage) -> bool:
+        """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
+        over = message.run in self._cancelled
+        if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
+            over = await self._settled(delivery, message)
+        if over:
+            self.skipped += 1
+            await self._outside.queue.done(delivery.reply)
+        return not over
+
+    async def _settled(self, delivery: Delivery, message: TaskMessage) -> bool:
+        """Whether the log has an answer to this ticket already, or the end of its run."""
+        for entry in await self._outside.log.history(message.run, max(0, delivery.origin_seq)):
+            if not is_fact(entry):
+                if entry.subject.endswith(".closed"):
+                    return True
+                continue
+            try:
+                if _answered.decode(entry.payload).ticket == message.ticket:
+                    return True
+            except msgspec.DecodeError:
+                continue
+        return False
+
+    async def _outcome(self, delivery: Delivery, message: TaskMessage) -> Outcome | None:
+        """Stages 3 to 5: call the handler under a lease, and say how it ended."""
+        task = self._tasks.get(message.task)
+        if task is None:
+            await self._outside.queue.give_back(delivery.reply, 1_000)
+            return None
+        if delivery.delivered > DELIVERIES_MAX:
+            text = f"{delivery.delivered - 1} workers were lost while they ran this ticket"
+            return self._answering.failed(message, text, "worker_lost")
+        try:
+            message = await self._restored(message)
+            arguments = task.signature.arguments(message.input)
+        except InvalidInput as error:
+            return self._answering.failed(message, f"input of task {task.name}: {error.message}", "non_retriable")
+        except DagNatsError as error:
+            return self._answering.failed(message, str(error), "retriable")
+        return await self._called(delivery, message, task, arguments)
+
+    async def _restored(self, message: TaskMessage) -> TaskMessage:
+        """The ticket with payloads in place of references."""
+        blobs = self._outside.blobs
+        if payloads.MARK not in bytes(message.input) and not message.checkpoint:
+            return message
+        state = message.checkpoint
+        if payloads.reference(state) is not None:
+            state = await payloads.restore(blobs, state)
+        return replace(message, input=await payloads.restore(blobs, message.input), checkpoint=state)
+
+    async def _called(
+        self, delivery: Delivery, message: TaskMessage, task: Task[Any, Any], arguments: dict[str, Any]
+    ) -> Outcome | None:
+        loop = asyncio.get_running_loop()
+        context = AgentContext[Any](message, self._doors, loop, self._readers[task.name])
+        if task.signature.context is not None:
+            arguments[task.signature.context] = context
+        key = f"{message.run}/{message.ticket}"
+        timeout_ms = message.timeout_ms or task.options.timeout_ms
+        began = self._clock.monotonic_ms()
+        call = Call(loop, context)
+        self.running[key] = Running(message, call, began)
+        self._keeper.hold(key, Held(delivery.reply, began + timeout_ms if timeout_ms else 0, lambda: self._overdue(message)))
+        await self._tell_started(message)
+        try:
+            if task.is_async:
+                call.run_async(task.function, arguments)
+            else:
+                call.run_thread(self._pool, task.function, arguments)
+            ended = await self._finished(call, await call.wait(timeout_ms))
+        finally:
+            self.running.pop(key, None)
+            mine = self._keeper.release(key)
+        if isinstance(ended, Abandoned):
+            self._abandoned(message, task, call.reason)
+        if call.reason == "drain":
+            await self._outside.queue.give_back(delivery.reply)
+            return None
+        ran = round(self._clock.monotonic_ms() - began)
+        outcome = await self._answering.of(message, task, ended, call.reason, ran) if mine else None
+        if outcome is None:
+            await self._outside.queue.done(delivery.reply)
+        return outcome
+
+    async def _finished(self, call: Call, ended: Any) -> Any:
+        """What the handler started through its context belongs to its outcome."""
+        try:
+            await call.context.finish()
+        except Exception as error:
+            from_call = ended if call.reason is not None else None
+            return from_call or Raised(error)
+        return ended
+
+    def _abandoned(self, message: TaskMessage, task: Task[Any, Any], reason: Reason | None) -> None:
+        log.warning(
+            "%s of run %s was told to stop (%s) and did not; nobody waits for it any more. Let Cancelled pass, "
+            "or check ctx.cancelled", task.name, message.run, reason,
+        )  # fmt: skip
+        if not task.is_async:  # its thread is lost until the function ends; others get a fresh pool
+            self._pool.shutdown(wait=False)
+            self._pool = self._new_pool()
+
+    async def _tell_started(self, message: TaskMessage) -> None:
+        notice = StartedNotice(type="step.started", ticket=message.ticket, worker=self._worker)
+        await self._outside.notices.tell(subjects.live(message.run), encode(notice))
+
+    def _append(self, message: TaskMessage, outcome: Outcome) -> Append:
+        return Append(message.answer_to, encode(outcome), f"{message.run}/{message.ticket}:answer")
+
+    def _overdue(self, message: TaskMessage) -> Append:
+        return self._append(message, self._answering.timed_out(message, message.timeout_ms))
+
+    async def _report(self, message: TaskMessage, outcome: Outcome) -> None:
+        """Stage 6: store the outcome; an outage is waited out, for the work is done."""
+        if run_of(message.answer_to) != message.run:
+            log.error("ticket %s of run %s asks for its answer at %s; refused", message.ticket, message.run, message.answer_to)
+            return
+        attempt = 0
+        while True:
+            try:
+                await self._outside.log.append([self._append(message, outcome)])
+            except (PublishFailed, TimeoutError) as error:
+                pause = _REPORT_PAUSE_S[min(attempt, len(_REPORT_PAUSE_S) - 1)]
+                log.warning("the outcome of %s in run %s is not stored yet: %s", message.ticket, message.run, error)
+                attempt += 1
+                await asyncio.sleep(pause)
+            else:
+                return
+
+    # -- from outside ------------------------------------------------------------------------------
+
+    def cancel_run(self, run: str) -> None:
+        """A run is over: stop its handlers, and skip its tickets from now on."""
+        self._cancelled[run] = None
+        if len(self._cancelled) > CLOSED_REMEMBERED_MAX:
+            self._cancelled.popitem(last=False)
+        for running in list(self.running.values()):
+            if running.message.run == run:
+                running.call.stop("cancelled")
+
+    def stop_all(self) -> None:
+        """Tell every running handler to end; their tickets are given back."""
+        for running in list(self.running.values()):
+            running.call.stop("drain")
+
+    def of_run(self, run: str) -> dict[str, str]:
+        """The tickets of a run that are running here, with this worker's name."""
+        return {r.message.ticket: self._worker for r in self.running.values() if r.message.run == run}
+
+    def close(self) -> None:
+        """Let threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
