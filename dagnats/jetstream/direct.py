@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
 from dagnats.errors import OutsideError
 from dagnats.jetstream.asking import Answer, ApiError
-from dagnats.jetstream.frames import description_of, header, milliseconds
+from dagnats.jetstream.frames import description_of, header, milliseconds, rfc3339
 from dagnats.jetstream.link import Link
 from dagnats.limits import HISTORY_BATCH_MAX
 from dagnats.ports import Entry
-from dagnats.wire import subjects
+from dagnats.wire import subjects as names
 
 _END_OF_BATCH: Final = 204
 _NOT_FOUND: Final = 404
+_SUBJECTS_MAX: Final = 1000  # the server answers for 1,024 at most
 
 
 class Record(Struct, frozen=True):
@@ -34,23 +36,42 @@ async def last(link: Link, stream: str, subject: str) -> Record | None:
     return _record(answer, stream)
 
 
-async def read(link: Link, stream: str, subject: str, after_seq: int = 0) -> list[Record]:
-    """Every message of a subject filter after a sequence, in order."""
+async def read(
+    link: Link, stream: str, subject: str, after_seq: int = 0, since_ms: int = 0
+) -> list[Record]:
+    """Every message of a subject filter after a sequence, or from a time on, in order."""
     found: list[Record] = []
-    at = after_seq
+    start: dict[str, Any] = {"seq": after_seq + 1}
+    if since_ms:
+        start = {"start_time": rfc3339(since_ms)}
     while True:
-        page, more = await read_page(link, stream, subject, at)
+        page, more = await _ask(
+            link, stream, {**start, "next_by_subj": subject, "batch": HISTORY_BATCH_MAX}
+        )
         found += page
         if not more:
             return found
-        at = page[-1].entry.seq
+        start = {"seq": page[-1].entry.seq + 1}
 
 
-async def read_page(
-    link: Link, stream: str, subject: str, after_seq: int, batch: int = HISTORY_BATCH_MAX
-) -> tuple[list[Record], bool]:
-    """Up to ``batch`` messages after a sequence, and whether there are more."""
-    body = {"seq": after_seq + 1, "next_by_subj": subject, "batch": batch}
+async def last_of_each(
+    link: Link, stream: str, subjects: Sequence[str], up_to_seq: int | None = None
+) -> list[Record]:
+    """The last message (up to a sequence) of each of many subjects that have one."""
+    if up_to_seq is not None and up_to_seq <= 0:
+        return []
+    found: list[Record] = []
+    for at in range(0, len(subjects), _SUBJECTS_MAX):
+        body: dict[str, Any] = {"multi_last": list(subjects[at : at + _SUBJECTS_MAX])}
+        if up_to_seq:
+            body["up_to_seq"] = up_to_seq
+        page, _ = await _ask(link, stream, body)
+        found += page
+    return found
+
+
+async def _ask(link: Link, stream: str, body: dict[str, Any]) -> tuple[list[Record], bool]:
+    """One answer of many messages, and whether there are more behind it."""
     answers = await link.exchange(
         f"$JS.API.DIRECT.GET.{stream}", json.dumps(body).encode(), last=lambda a: a.status != 0
     )
@@ -81,7 +102,7 @@ def _record(answer: Answer, stream: str) -> Record | None:
             at_ms=milliseconds(header(headers, b"Nats-Time-Stamp")),
             subject=header(headers, b"Nats-Subject"),
             payload=answer.payload,
-            msg_id=header(headers, subjects.MSG_ID.encode()),
+            msg_id=header(headers, names.MSG_ID.encode()),
         ),
         headers,
     )

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from dagnats.errors import OutsideError
 from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.frames import header
 from dagnats.jetstream.link import Link
-from dagnats.jetstream.puller import Puller, consumer_seq
+from dagnats.jetstream.puller import Puller, consumer_seq, delivery
 from dagnats.limits import HISTORY_BATCH_MAX
-from dagnats.ports import Delivery, Entry
+from dagnats.ports import Entry
+from dagnats.wire import subjects
 
 log = logging.getLogger("dagnats.nats")
 
@@ -26,7 +28,7 @@ class _Reading:
     """One ephemeral consumer's life; ``broken`` when another has to take over."""
 
     def __init__(self, link: Link, stream: str, name: str) -> None:
-        self.buffer: deque[Delivery] = deque()
+        self.buffer: deque[Entry] = deque()
         self.broken = False
         self._expected = 1
         self._change = asyncio.Event()
@@ -51,12 +53,12 @@ class _Reading:
         if self._break in self._link.on_disconnect:
             self._link.on_disconnect.remove(self._break)
 
-    def _arrived(self, delivery: Delivery) -> None:
-        if consumer_seq(delivery.reply) != self._expected:
+    def _arrived(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+        if consumer_seq(reply.decode()) != self._expected:
             self._break()
         if not self.broken:
             self._expected += 1
-            self.buffer.append(delivery)
+            self.buffer.append(_entry(subject, reply, headers, payload))
             self._change.set()
             self._ended(0)
 
@@ -81,13 +83,20 @@ async def follow(link: Link, stream: str, subject: str, after_seq: int = 0) -> A
             while not (reading.broken and not reading.buffer):
                 await reading.change()
                 while reading.buffer:
-                    delivery = reading.buffer.popleft()
-                    at = delivery.seq
-                    yield Entry(delivery.seq, delivery.at_ms, delivery.subject, delivery.payload)
+                    entry = reading.buffer.popleft()
+                    at = entry.seq
+                    yield entry
                 reading._ended(0)
         finally:
             reading.close()
             await _remove_consumer(link, stream, name)
+
+
+def _entry(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> Entry:
+    got = delivery(subject, reply, headers, payload)
+    return Entry(
+        got.seq, got.at_ms, got.subject, payload, header(headers, subjects.MSG_ID.encode())
+    )
 
 
 async def _make_consumer(link: Link, stream: str, subject: str, start: int) -> str:

@@ -163,3 +163,8 @@ def description_of(headers: bytes) -> str:
 def milliseconds(stamp: str) -> int:
     """A server's RFC 3339 time as Unix milliseconds, rounded down like a delivery's."""
     return (datetime.fromisoformat(stamp) - _EPOCH) // _MILLISECOND
+
+
+def rfc3339(unix_ms: int) -> str:
+    """Unix milliseconds as the server reads times."""
+    return (_EPOCH + unix_ms * _MILLISECOND).isoformat().replace("+00:00", "Z")

@@ -6,8 +6,9 @@ from dagnats.errors import BrokerUnsuitable
 from dagnats.jetstream.blobs import JetStreamBlobs
 from dagnats.jetstream.connect import connect
 from dagnats.jetstream.documents import JetStreamDocuments
+from dagnats.jetstream.feed import JetStreamFeed
 from dagnats.jetstream.link import Link
-from dagnats.jetstream.log import JetStreamFeed, JetStreamLog
+from dagnats.jetstream.log import JetStreamLog
 from dagnats.jetstream.notices import JetStreamNotices
 from dagnats.jetstream.publisher import Publisher
 from dagnats.jetstream.queue import JetStreamQueue

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dagnats.jetstream.asking import NO_RESPONDERS
-from dagnats.jetstream.frames import description_of, header, publish_frame, status_of
+from dagnats.jetstream.frames import Heard, description_of, header, publish_frame, status_of
 from dagnats.jetstream.link import Link
 from dagnats.ports import Delivery
 
@@ -35,7 +35,7 @@ class Puller:
         link: Link,
         stream: str,
         consumer: str,
-        deliver: Callable[[Delivery], None],
+        deliver: Heard,
         ended: Callable[[int], None],
         missing: Callable[[], None] | None = None,
     ) -> None:
@@ -93,7 +93,7 @@ class Puller:
             self._status(subject, headers)
             return
         self.outstanding = max(0, self.outstanding - 1)
-        self._deliver(delivery(subject.decode(), reply.decode(), headers, payload))
+        self._deliver(subject, reply, headers, payload)
 
     def _status(self, subject: bytes, headers: bytes) -> None:
         """A request ended. What the server does not say is left of it was never begun."""
@@ -143,21 +143,22 @@ class Puller:
             self.request(count, expires_ms)
 
 
-def delivery(subject: str, reply: str, headers: bytes, payload: bytes) -> Delivery:
+def delivery(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> Delivery:
     """What the reply subject says about a message.
 
     ``$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<consumer seq>.<ns>.<pending>``, or the longer
     form with domain and account after ``$JS.ACK`` and one more token at the end.
     """
-    words = reply.split(".")
+    handle = reply.decode()
+    words = handle.split(".")
     at = 4 if len(words) == _SHORT_REPLY_TOKENS else 6
     source = header(headers, b"Nats-Stream-Source") if headers else ""
     return Delivery(
         seq=int(words[at + 1]),
         at_ms=int(words[at + 3]) // 1_000_000,
-        subject=subject,
+        subject=subject.decode(),
         payload=payload,
-        reply=reply,
+        reply=handle,
         delivered=int(words[at]),
         pending=int(words[at + 4]),
         origin_seq=int(source.split(" ", 2)[1]) if source else 0,

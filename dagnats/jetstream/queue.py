@@ -11,7 +11,7 @@ from dagnats.errors import OutsideError
 from dagnats.jetstream.consumers import ensure_consumer
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
-from dagnats.jetstream.puller import Puller
+from dagnats.jetstream.puller import Puller, delivery
 from dagnats.limits import CONCURRENCY_MAX
 from dagnats.ports import Delivery
 from dagnats.wire import subjects
@@ -62,12 +62,15 @@ class JetStreamQueue:
             self._mending.add(mending)
             mending.add_done_callback(self._mending.discard)
 
+        def arrived(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
+            deliver(delivery(subject, reply, headers, payload))
+
         await ensure()
         puller = Puller(
             self._link,
             subjects.TASKS,
             subjects.worker_consumer(task, group),
-            deliver,
+            arrived,
             ended,
             missing,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from typing import Any, Final
@@ -22,9 +23,9 @@ _LIMITS_KEY: Final = (
     "dagnats.limits"  # the limits we set last: what differs from it is the operator's
 )
 _NOT_FOUND: Final = 10059
-_EXISTS_OTHERWISE: Final = 10058
 _NO_ROOM: Final = frozenset({10028, 10047, 10023})
 _ATTEMPTS: Final = 5
+_RETRY_S: Final = 0.05
 
 
 class Topology(Struct, frozen=True):
@@ -118,15 +119,11 @@ async def _probe_room(link: Link) -> None:
         await link.api(
             f"STREAM.CREATE.{_PROBE}", {"name": _PROBE, "max_bytes": STORE_SIZE_MIN_BYTES}
         )
+        await link.api(f"STREAM.DELETE.{_PROBE}")
     except ApiError as refused:
         if refused.code in _NO_ROOM:
             raise _too_small(link, f"has no room for JetStream ({refused.description})") from None
-        raise
-    try:
-        await link.api(f"STREAM.DELETE.{_PROBE}")
-    except ApiError as refused:
-        if refused.code != _NOT_FOUND:  # another process asked the same at the same time
-            raise
+        log.debug("probing for room: %s", refused)  # another process does the same just now
 
 
 def _too_small(link: Link, what: str) -> BrokerUnsuitable:
@@ -152,9 +149,8 @@ async def _ensure_stream(link: Link, plan: dict[str, Any]) -> dict[str, Any]:
         except ApiError as refused:
             if refused.code in _NO_ROOM:
                 raise _too_small(link, f"has no room for {name} ({refused.description})") from None
-            if refused.code not in (_EXISTS_OTHERWISE, _NOT_FOUND):
-                raise _unsuitable(name, refused) from None
             problem = refused
+            await asyncio.sleep(_RETRY_S)
     raise _unsuitable(name, problem)
 
 

@@ -65,7 +65,7 @@ class Timers:
 
     def arm(self, entry: Entry, schedule: Schedule | None) -> None:
         """What is published later on a subject replaces its timer, or without schedule ends it."""
-        pass
+        self.disarm(entry.subject)
         if schedule:
             self._armed[entry.subject] = Timer(schedule.due_ms, entry.seq, schedule.target, entry)
 

@@ -19,7 +19,7 @@ from dagnats.memory.world import World
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.wire import subjects
 
-DEADLINE_S = 1.0
+DEADLINE_S = 20.0
 TICK_MS = 20
 DRAIN_MAX = 10_000
 

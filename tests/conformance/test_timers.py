@@ -77,6 +77,18 @@ async def history_of(outside, run, count):
     return entries if len(entries) >= count else []
 
 
+async def test_a_message_without_a_schedule_ends_the_timer(deployment, outside, run):
+    """Whatever is published on a timer's subject takes the place of what was armed there."""
+    later, now = run + "later", deployment.wall_ms()
+    armed = timer(outside, run, now + 1_000)
+    await outside.log.append([armed])
+    await outside.log.append([Append(armed.subject, b"{}")])
+    await outside.log.append([timer(outside, later, now + 1_500)])
+    await deployment.until(lambda: outside.log.history(later))
+
+    assert await outside.log.history(run) == []
+
+
 async def test_a_disarmed_timer_does_not_fire(deployment, outside, run):
     """Another run's timer, due later, fires alone; disarming what is not armed is fine."""
     later, now = run + "later", deployment.wall_ms()
