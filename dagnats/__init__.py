@@ -1,24 +1,33 @@
-"""DagNats: a durable workflow engine for background jobs and agents, on NATS JetStream alone."""
+"""DagNats: a durable workflow engine for background jobs and agents, on NATS JetStream alone.
 
-from dagnats.app import App
-from dagnats.builder import WorkflowBuilder
-from dagnats.client import Client, Handle
-from dagnats.context import AgentContext, Context, current
-from dagnats.errors import (
-    DagNatsError,
-    DefinitionError,
-    InvalidInput,
-    OutsideError,
-    RequestError,
-    ResultTimeout,
-    RunAlreadyStarted,
-    RunCancelled,
-    RunError,
-    RunFailed,
-    RunNotFound,
-)
-from dagnats.outcome import Cancelled, Continue, Fail, Retry
-from dagnats.task import Task
+Names are imported on first use (PEP 562), so that ``dagnats --help`` does not wait for all of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dagnats.app import App
+    from dagnats.builder import WorkflowBuilder
+    from dagnats.client import Client, Handle
+    from dagnats.context import AgentContext, Context, current
+    from dagnats.errors import (
+        DagNatsError,
+        DefinitionError,
+        InvalidInput,
+        OutsideError,
+        RequestError,
+        ResultTimeout,
+        RunAlreadyStarted,
+        RunCancelled,
+        RunError,
+        RunFailed,
+        RunNotFound,
+    )
+    from dagnats.outcome import Cancelled, Continue, Fail, Retry
+    from dagnats.task import Task
 
 __version__ = "0.1.0"
 
@@ -47,3 +56,30 @@ __all__ = [
     "WorkflowBuilder",
     "current",
 ]
+
+_HOMES = {
+    "AgentContext": "context",
+    "App": "app",
+    "Cancelled": "outcome",
+    "Client": "client",
+    "Context": "context",
+    "Continue": "outcome",
+    "Fail": "outcome",
+    "Handle": "client",
+    "Retry": "outcome",
+    "Task": "task",
+    "WorkflowBuilder": "builder",
+    "current": "context",
+}  # every other name is an error
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'dagnats' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"dagnats.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from dagnats.client import Client
 from dagnats.core.durations import Duration
@@ -38,9 +38,9 @@ class App:
         self.tasks: dict[str, Task[Any, Any]] = {}
         self.flows: dict[str, Flow[Any, Any]] = {}
         self.definitions: dict[str, Workflow] = {}
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Future[Client]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._clients: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, asyncio.Future[Client]
+        ] = weakref.WeakKeyDictionary()
         self._background: _Background | None = None
 
     def __repr__(self) -> str:
@@ -57,7 +57,7 @@ class App:
         group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...  # fmt: skip
 
-    def task(self, function: Any = None, /, **options: Any) -> Any:
+    def task(self, function: Any = None, **options: Any) -> Any:
         """Register a function as a task; with or without options.
 
         Args:
@@ -68,7 +68,9 @@ class App:
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
         """
-        refuse_unknown("@app.task", {k: v for k, v in options.items() if k not in _TASK_OPTIONS}, _TASK_OPTIONS)
+        refuse_unknown(
+            "@app.task", {k: v for k, v in options.items() if k not in _TASK_OPTIONS}, _TASK_OPTIONS
+        )
         if function is not None:
             return self._add_task(function, options, None)
         return lambda decorated: self._add_task(decorated, options, None)
@@ -96,19 +98,35 @@ class App:
             UnknownOption, DuplicateName, DefinitionError.
         """
         refuse_unknown("@app.agent_loop", unknown, _LOOP_OPTIONS)
-        if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
-            raise DefinitionError(f"@app.agent_loop: max_iterations={max_iterations!r}; give it a bound, at least 1")
+        if (
+            isinstance(max_iterations, bool)
+            or not isinstance(max_iterations, int)
+            or max_iterations < 1
+        ):
+            raise DefinitionError(
+                f"@app.agent_loop: max_iterations={max_iterations!r}; give it a bound, at least 1"
+            )
         loop = LoopConfig(
             max_iterations=max_iterations,
             max_duration_ms=milliseconds("@app.agent_loop: max_duration", max_duration),
             loop_delay_ms=milliseconds("@app.agent_loop: loop_delay", loop_delay),
         )
-        options = {"name": name, "retry": retry, "timeout": timeout, "group": group, "metadata": metadata}
+        options = {
+            "name": name,
+            "retry": retry,
+            "timeout": timeout,
+            "group": group,
+            "metadata": metadata,
+        }
         return lambda decorated: self._add_task(decorated, options, loop)
 
-    def _add_task(self, function: Callable[P, R], given: Mapping[str, Any], loop: LoopConfig | None) -> Task[P, R]:
+    def _add_task(
+        self, function: Callable[P, R], given: Mapping[str, Any], loop: LoopConfig | None
+    ) -> Task[P, R]:
         if not callable(function):
-            raise DefinitionError(f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')")
+            raise DefinitionError(
+                f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')"
+            )
         name = given.get("name") or getattr(function, "__name__", "")
         where = f"task {name}"
         retry = given.get("retry")
@@ -122,7 +140,9 @@ class App:
         )
         task = Task(self, function, name, options)
         if name in self.tasks:
-            raise DuplicateName(f'app {self.name} has two tasks named "{name}"; give one of them name="…"')
+            raise DuplicateName(
+                f'app {self.name} has two tasks named "{name}"; give one of them name="…"'
+            )
         task.definition()
         self.tasks[name] = task
         return task
@@ -136,7 +156,7 @@ class App:
         retry: Retry | int | None = None, idempotency_key: str = "", **unknown: Any,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
-    def workflow(self, function: Any = None, /, **options: Any) -> Any:
+    def workflow(self, function: Any = None, **options: Any) -> Any:
         """Register a workflow by tracing a function: its calls of tasks become steps.
 
         Args:
@@ -156,7 +176,9 @@ class App:
     def _add_flow(self, function: Callable[P, R], given: Mapping[str, Any]) -> Flow[P, R]:
         name = given.get("name") or function.__name__
         if name in self.flows or name in self.definitions:
-            raise DuplicateName(f'app {self.name} has two workflows named "{name}"; give one of them name="…"')
+            raise DuplicateName(
+                f'app {self.name} has two workflows named "{name}"; give one of them name="…"'
+            )
         retry = given.get("retry")
         flow = Flow(
             self, function, name,
@@ -214,7 +236,7 @@ class App:
         if opening is not None:
             await (await opening).close()
 
-    async def __aenter__(self) -> App:
+    async def __aenter__(self) -> Self:
         await self.client()
         return self
 
@@ -233,7 +255,9 @@ class _Background:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dagnats-client", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="dagnats-client", daemon=True
+        )
         self._thread.start()
 
     def run(self, work: Callable[[], Awaitable[Any]]) -> Any:

@@ -1,11 +1,11 @@
 """The fluent builder: the same definitions as decorators and files make, step by step.
 
-    review = (
-        WorkflowBuilder("review", timeout="1h")
-        .task("fetch", task="fetch", timeout="30s")
-        .agent_loop("think", task="reviewer", after=["fetch"], max_iterations=20)
-        .build()
-    )
+review = (
+    WorkflowBuilder("review", timeout="1h")
+    .task("fetch", task="fetch", timeout="30s")
+    .agent_loop("think", task="reviewer", after=["fetch"], max_iterations=20)
+    .build()
+)
 """
 
 from __future__ import annotations
@@ -84,9 +84,13 @@ class WorkflowBuilder:
         )
         return self._add(step_id, options, loop)
 
-    def _add(self, step_id: str, options: dict[str, Any], loop: LoopConfig | None) -> WorkflowBuilder:
+    def _add(
+        self, step_id: str, options: dict[str, Any], loop: LoopConfig | None
+    ) -> WorkflowBuilder:
         where = f"step {step_id}"
-        refuse_unknown(where, {k: v for k, v in options.items() if k not in _STEP_OPTIONS}, _STEP_OPTIONS)
+        refuse_unknown(
+            where, {k: v for k, v in options.items() if k not in _STEP_OPTIONS}, _STEP_OPTIONS
+        )
         task = options.get("task") or step_id
         after: str | Sequence[str] = options.get("after") or ()
         retry = options.get("retry")

@@ -22,8 +22,15 @@ from dagnats.core.state import CANCELLED, COMPLETED
 from dagnats.core.templates import PathMissing, path_of, select
 from dagnats.core.validate import problems_of
 from dagnats.errors import (
-    DefinitionError, InvalidInput, ResultTimeout, RunAlreadyStarted, RunCancelled, RunFailed, RunNotFound,
-    WorkflowNotFound, WrongSequence,
+    DefinitionError,
+    InvalidInput,
+    ResultTimeout,
+    RunAlreadyStarted,
+    RunCancelled,
+    RunFailed,
+    RunNotFound,
+    WorkflowNotFound,
+    WrongSequence,
 )  # fmt: skip
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
 from dagnats.ports import Append, Outside
@@ -52,9 +59,9 @@ class Client:
     async def start(
         self,
         workflow: str | Workflow,
-        input: Any = None,  # noqa: A002  (the word users know)
+        input: Any = None,
         *,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
@@ -73,7 +80,13 @@ class Client:
         definition, digest = await self._definition(workflow)
         check_schema(definition.input_schema, raw, f"input of workflow {definition.name}")
         key = _start_key(definition, raw, idempotency_key)
-        run_id = checked_run_id(id) if id else run_id_for_key(definition.name, key) if key else new_run_id()
+        run_id = (
+            checked_run_id(id)
+            if id
+            else run_id_for_key(definition.name, key)
+            if key
+            else new_run_id()
+        )
         fact = RunStarted(
             workflow=definition.name,
             definition=digest,
@@ -90,7 +103,9 @@ class Client:
         subject = subjects.fact(self._partition(run_id), run_id, "client")
         payload = encode(fact)
         try:
-            await self.outside.log.append([Append(subject, payload, f"{run_id}:start", expect_last=0)])
+            await self.outside.log.append(
+                [Append(subject, payload, f"{run_id}:start", expect_last=0)]
+            )
         except WrongSequence:
             if idempotent:
                 return
@@ -98,7 +113,8 @@ class Client:
             if fact.start and first and first[0].payload == payload:
                 return  # a retry of this very start
             raise RunAlreadyStarted(
-                f"run {run_id} was started before; choose another id, or ask for its handle", run_id=run_id
+                f"run {run_id} was started before; choose another id, or ask for its handle",
+                run_id=run_id,
             ) from None
 
     async def _definition(self, workflow: str | Workflow) -> tuple[Workflow, str]:
@@ -112,7 +128,9 @@ class Client:
             )
         graph = await self.registry.graph(current.definition)
         if graph is None:
-            raise WorkflowNotFound(f'the definition of workflow "{workflow}" is gone; register it again')
+            raise WorkflowNotFound(
+                f'the definition of workflow "{workflow}" is gone; register it again'
+            )
         return graph.workflow, current.definition
 
     async def register(self, workflow: Workflow) -> str:
@@ -123,7 +141,9 @@ class Client:
         """
         problems = problems_of(workflow)
         if problems:
-            raise DefinitionError("\n".join(str(problem) for problem in problems), problems=problems)
+            raise DefinitionError(
+                "\n".join(str(problem) for problem in problems), problems=problems
+            )
         return await self.registry.register(workflow)
 
     # -- asking ------------------------------------------------------------------------------------
@@ -144,6 +164,18 @@ class Client:
         """The newest runs; see ``listing.runs`` for the filters."""
         return await listing.runs(self.outside, **filters)
 
+    async def count(self, **filters: Any) -> listing.Counts:
+        """How many runs there are; see ``listing.count`` for the filters."""
+        return await listing.count(self.outside, **filters)
+
+    async def newest(self) -> str:
+        """The id of the run that was started last.
+
+        Raises:
+            RunNotFound: there are none.
+        """
+        return await listing.newest(self.outside)
+
     async def cancel(self, run_id: str, reason: str = "") -> bool:
         """Ask for a run to be cancelled; False when it had ended already.
 
@@ -154,7 +186,9 @@ class Client:
             return False
         await self.run(run_id)
         subject = subjects.fact(self._partition(run_id), run_id, "client")
-        await self.outside.log.append([Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")])
+        await self.outside.log.append(
+            [Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")]
+        )
         return True
 
     async def run(self, run_id: str) -> Run:
@@ -167,7 +201,9 @@ class Client:
 
     async def closed_mark(self, run_id: str) -> ClosedMark | None:
         """How a run ended; None while it has not."""
-        entry = await self.outside.log.last(subjects.mark(self._partition(run_id), run_id, "closed"))
+        entry = await self.outside.log.last(
+            subjects.mark(self._partition(run_id), run_id, "closed")
+        )
         return _mark.decode(entry.payload) if entry else None
 
     async def wait_closed(self, run_id: str, timeout: float | None = None) -> ClosedMark:
@@ -188,15 +224,23 @@ class Client:
                     if mark is not None:
                         return mark
                     if not known:
-                        known = bool(await self.outside.log.last(subjects.fact(self._partition(run_id), run_id, "client")))
+                        known = bool(
+                            await self.outside.log.last(
+                                subjects.fact(self._partition(run_id), run_id, "client")
+                            )
+                        )
                         if not known:
-                            raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are")
+                            raise RunNotFound(
+                                f"no run {run_id}; `dagnats run list` shows the runs there are"
+                            )
                     try:  # the mark is also a live message; look again now and then in case it was missed
                         await asyncio.wait_for(heard.wait(), _RECHECK_S)
                     except TimeoutError:
                         continue
         except TimeoutError:
-            raise ResultTimeout(f"run {run_id} had not ended after {timeout:g} s; it goes on") from None
+            raise ResultTimeout(
+                f"run {run_id} had not ended after {timeout:g} s; it goes on"
+            ) from None
         finally:
             stop()
 
@@ -245,10 +289,14 @@ class Handle:
 
     async def _output_of(self, mark: ClosedMark) -> Any:
         if mark.status == COMPLETED:
-            return self._read(await payloads.restore(self._client.outside.blobs, mark.output or convert.NULL))
+            return self._read(
+                await payloads.restore(self._client.outside.blobs, mark.output or convert.NULL)
+            )
         reason = mark.error.message if mark.error else mark.status
         if mark.status == CANCELLED:
-            raise RunCancelled(f"run {self.run_id} was cancelled: {reason}", run_id=self.run_id, reason=reason)
+            raise RunCancelled(
+                f"run {self.run_id} was cancelled: {reason}", run_id=self.run_id, reason=reason
+            )
         raise RunFailed(
             f"run {self.run_id} failed: {reason}", run_id=self.run_id, reason=reason,
             failure=mark.error.failure if mark.error else "",

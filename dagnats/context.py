@@ -37,7 +37,6 @@ class Answer(Generic[T]):
     __slots__ = ("_future", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
-        self._task: asyncio.Task[T] | None = None
         self._future: concurrent.futures.Future[T] | None = None
         try:
             here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
@@ -49,10 +48,9 @@ class Answer(Generic[T]):
             self._future = asyncio.run_coroutine_threadsafe(work, loop)
 
     def __await__(self) -> Generator[Any, None, T]:
-        if self._task is not None:
-            return self._task.__await__()
-        assert self._future is not None
-        return asyncio.wrap_future(self._future).__await__()
+        if self._future is not None:
+            return asyncio.wrap_future(self._future).__await__()
+        return self._task.__await__()
 
     def wait(self) -> T:
         """The result, blocking this thread.
@@ -61,7 +59,9 @@ class Answer(Generic[T]):
             RequestError: called on the event loop, where it would wait for itself: use ``await``.
         """
         if self._future is None:
-            raise RequestError("wait() would block the event loop; write `await` in an async handler")
+            raise RequestError(
+                "wait() would block the event loop; write `await` in an async handler"
+            )
         return self._future.result()
 
 
@@ -96,12 +96,21 @@ class Context(Generic[C]):
     """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
 
     def __init__(
-        self, message: TaskMessage, doors: Doors, loop: asyncio.AbstractEventLoop, read_checkpoint: Callable[[Raw], Any]
+        self,
+        message: TaskMessage,
+        doors: Doors,
+        loop: asyncio.AbstractEventLoop,
+        read_checkpoint: Callable[[Raw], Any],
     ) -> None:
         self.message = message
         self.log: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
             logging.getLogger(f"dagnats.task.{message.task}"),
-            {"run_id": message.run, "step_id": message.step, "attempt": message.attempt, "iteration": message.iteration},
+            {
+                "run_id": message.run,
+                "step_id": message.step,
+                "attempt": message.attempt,
+                "iteration": message.iteration,
+            },
         )
         self._doors = doors
         self._loop = loop

@@ -36,7 +36,7 @@ def _enc_hook(value: Any) -> Any:
 def _dec_hook(kind: type, value: Any) -> Any:
     if hasattr(kind, "model_validate"):  # a Pydantic model
         return kind.model_validate(value)
-    if kind is Raw:
+    if kind in (Raw, object):
         return value
     raise NotImplementedError(f"values of type {kind!r} cannot be read from JSON")
 
@@ -84,7 +84,9 @@ class Signature:
         DefinitionError: it has ``*args``, or annotations that cannot be resolved or carried by JSON.
     """
 
-    def __init__(self, function: Callable[..., Any], contexts: tuple[type, ...], outcomes: tuple[type, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], contexts: tuple[type, ...], outcomes: tuple[type, ...]
+    ) -> None:
         self.name = getattr(function, "__qualname__", repr(function))
         self.signature = inspect.signature(function)
         hints = _hints(function, self.name)
@@ -96,13 +98,17 @@ class Signature:
             parameters = parameters[1:]
         for parameter in parameters:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise DefinitionError(f"{self.name}: *{parameter.name} cannot be read from JSON; name the parameters")
+                raise DefinitionError(
+                    f"{self.name}: *{parameter.name} cannot be read from JSON; name the parameters"
+                )
         self.parameters = parameters
         self.types = {p.name: hints.get(p.name, Any) for p in parameters}
         self.returns = _without(hints.get("return", Any), outcomes)
         self._read = self._reader()
 
-    def _takes_context(self, first: inspect.Parameter, hints: Mapping[str, Any], contexts: tuple[type, ...]) -> bool:
+    def _takes_context(
+        self, first: inspect.Parameter, hints: Mapping[str, Any], contexts: tuple[type, ...]
+    ) -> bool:
         hint = hints.get(first.name)
         origin = get_origin(hint) or hint
         if isinstance(origin, type) and issubclass(origin, contexts):
@@ -120,11 +126,17 @@ class Signature:
             fields: list[Any] = []
             for p in self.parameters:
                 kind = self.types[p.name]
-                fields.append((p.name, kind) if p.default is p.empty else (p.name, kind, _default(p.default)))
-            struct = msgspec.defstruct(f"{self.name}_input", fields, kw_only=True, forbid_unknown_fields=True)
+                fields.append(
+                    (p.name, kind) if p.default is p.empty else (p.name, kind, _default(p.default))
+                )
+            struct = msgspec.defstruct(
+                f"{self.name}_input", fields, kw_only=True, forbid_unknown_fields=True
+            )
             return decoder(struct)
         except (TypeError, ValueError) as error:
-            raise DefinitionError(f"{self.name}: its parameters cannot be read from JSON: {error}") from error
+            raise DefinitionError(
+                f"{self.name}: its parameters cannot be read from JSON: {error}"
+            ) from error
 
     def arguments(self, raw: Raw) -> dict[str, Any]:
         """The keyword arguments for the handler from its input.

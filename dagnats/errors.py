@@ -68,7 +68,7 @@ class UnknownTask(DefinitionError):
 
 
 class DuplicateName(DefinitionError):
-    """Two tasks or two workflows have the same name; give one of them name="...\""""
+    """Two tasks or two workflows have the same name; give one of them another with ``name=``."""
 
 
 class LoadError(DefinitionError):

@@ -61,6 +61,7 @@ REQUEST_TIMEOUT_MS: Final = 5_000
 HISTORY_BATCH_MAX: Final = 500
 LIST_DEFAULT: Final = 50
 LIST_MAX: Final = 10_000
+LIST_COUNTED_MAX: Final = 10_000  # runs looked at only to say how many match
 IDEMPOTENCY_WINDOW_MS: Final = 24 * 3_600_000
 
 # -- storage -------------------------------------------------------------------------------------

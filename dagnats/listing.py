@@ -1,24 +1,28 @@
-"""Finding runs without an index: the newest starts, read from the end of the log."""
+"""Finding runs without an index: their starts, read backwards from the end of the log."""
 
 from __future__ import annotations
+
+from contextlib import aclosing
 
 import msgspec
 from msgspec import Struct
 
 from dagnats.core.events import RunStarted
-from dagnats.core.state import RUNNING
+from dagnats.core.state import CANCELLED, COMPLETED, FAILED, RUNNING
 from dagnats.core.views import ErrorView, text_of_time, view_error
 from dagnats.errors import CodecError, InvalidInput, RunNotFound
-from dagnats.limits import LIST_DEFAULT, LIST_MAX
+from dagnats.ids import checked_run_id
+from dagnats.limits import LIST_COUNTED_MAX, LIST_DEFAULT, LIST_MAX
 from dagnats.ports import Entry, Outside
 from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, run_of
 from dagnats.wire.messages import ClosedMark
 
 _PREFIX_MIN = 8
+_NAMED_MAX = 5
 _mark = msgspec.json.Decoder(ClosedMark)
 
-STATES = ("running", "completed", "failed", "cancelled")
+STATES = (RUNNING, COMPLETED, FAILED, CANCELLED)
 
 
 class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,12 +39,25 @@ class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Listing(Struct, frozen=True, kw_only=True):
-    """Runs, newest first. ``truncated`` says that there are more; ``total`` counts those that were seen to match."""
+    """Runs, newest first. ``total`` counts all that match, and is None when that would be long to count.
+
+    ``truncated`` says that there are more than were returned.
+    """
 
     runs: list[RunRow]
-    total: int
+    total: int | None
     returned: int
     truncated: bool
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """How many runs there are, and in which states."""
+
+    total: int
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
 
 
 async def runs(
@@ -51,47 +68,74 @@ async def runs(
     Raises:
         InvalidInput: a status that does not exist, or a limit out of bounds.
     """
-    if status and status not in STATES:
-        raise InvalidInput(f'no runs are ever "{status}"; states: {", ".join(STATES)}')
+    _check_status(status)
     if not 1 <= limit <= LIST_MAX:
         raise InvalidInput(f"a list has 1 to {LIST_MAX} entries, not {limit}")
-    starts = await outside.log.newest(subjects.STARTS, since_ms)
+    plain = not (workflow or status or since_ms)
     rows: list[RunRow] = []
-    total = 0
-    for first in range(0, len(starts), LIST_MAX):
-        part = starts[first : first + LIST_MAX]
-        found = [(entry, fact) for entry in part if (fact := _started(entry)) and (not workflow or fact.workflow == workflow)]
-        marks = await _marks(outside, [entry for entry, _ in found])
-        for entry, fact in found:
-            row = _row(entry, fact, marks.get(run_of(entry.subject)))
-            if not status or row.status == status:
-                total += 1
-                if len(rows) < limit:
-                    rows.append(row)
-    return Listing(runs=rows, total=total, returned=len(rows), truncated=total > len(rows))
+    matching = looked_at = 0
+    async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
+        async for page in pages:
+            starts = _starts(page, workflow)
+            kept = await _rows(outside, starts if status else starts[: limit - len(rows)], status)
+            rows += kept[: limit - len(rows)]
+            matching += len(kept) if status else len(starts)
+            looked_at += len(page)
+            if len(rows) == limit and (plain or (matching > limit and looked_at >= LIST_COUNTED_MAX)):
+                break
+        else:
+            return Listing(runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows))
+    total = max(await outside.log.count(subjects.STARTS), matching) if plain else None
+    return Listing(runs=rows, total=total, returned=len(rows), truncated=total is None or total > len(rows))
 
 
-def _started(entry: Entry) -> RunStarted | None:
-    try:
-        fact = event_of(entry).fact
-    except CodecError:
-        return None
-    return fact if isinstance(fact, RunStarted) else None
+async def count(outside: Outside, *, workflow: str = "", status: str = "", since_ms: int = 0) -> Counts:
+    """How many runs match, by state. Reads the start and the end of every one of them.
+
+    Raises:
+        InvalidInput: a status that does not exist.
+    """
+    _check_status(status)
+    tally = dict.fromkeys(STATES, 0)
+    async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
+        async for page in pages:
+            for row in await _rows(outside, _starts(page, workflow), status):
+                tally[row.status] += 1
+    return Counts(total=sum(tally.values()), **tally)
 
 
-async def _marks(outside: Outside, entries: list[Entry]) -> dict[str, Entry]:
-    wanted = {
-        subjects.mark(subjects.partition_of(run_of(e.subject), outside.log.partitions), run_of(e.subject), "closed")
-        for e in entries
-    }
-    found = await outside.log.last_of(sorted(wanted))
-    return {run_of(entry.subject): entry for entry in found}
+def _check_status(status: str) -> None:
+    if status and status not in STATES:
+        raise InvalidInput(f'no run is ever "{status}"; states: {", ".join(STATES)}')
 
 
-def _row(entry: Entry, fact: RunStarted, closed: Entry | None) -> RunRow:
-    mark = _mark.decode(closed.payload) if closed else None
+Start = tuple[Entry, RunStarted]
+
+
+def _starts(page: list[Entry], workflow: str) -> list[Start]:
+    """The starts among the messages of clients, of one workflow or of all."""
+    found: list[Start] = []
+    for entry in page:
+        try:
+            fact = event_of(entry).fact
+        except CodecError:
+            continue
+        if isinstance(fact, RunStarted) and (not workflow or fact.workflow == workflow):
+            found.append((entry, fact))
+    return found
+
+
+async def _rows(outside: Outside, starts: list[Start], status: str) -> list[RunRow]:
+    ids = [run_of(entry.subject) for entry, _ in starts]
+    wanted = [subjects.mark(subjects.partition_of(run, outside.log.partitions), run, "closed") for run in ids]
+    marks = {run_of(entry.subject): _mark.decode(entry.payload) for entry in await outside.log.last_of(wanted)}
+    rows = [_row(run, entry, fact, marks.get(run)) for run, (entry, fact) in zip(ids, starts, strict=True)]
+    return [row for row in rows if not status or row.status == status]
+
+
+def _row(run: str, entry: Entry, fact: RunStarted, mark: ClosedMark | None) -> RunRow:
     return RunRow(
-        run_id=run_of(entry.subject),
+        run_id=run,
         workflow=fact.workflow,
         status=mark.status if mark else RUNNING,
         created_at=text_of_time(entry.at_ms),
@@ -103,23 +147,31 @@ def _row(entry: Entry, fact: RunStarted, closed: Entry | None) -> RunRow:
 
 
 async def find(outside: Outside, prefix: str) -> str:
-    """The full id of the run that an id or a unique prefix names; ``--last`` is the newest.
+    """The full id of the run that an id, or a unique prefix of it, names.
 
     Raises:
         RunNotFound: none, or several, do.
     """
     partition = subjects.partition_of(prefix, outside.log.partitions)
-    if prefix and await outside.log.last(subjects.fact(partition, prefix, "client")) is not None:
+    if _may_be_an_id(prefix) and await outside.log.last(subjects.fact(partition, prefix, "client")) is not None:
         return prefix
     if len(prefix) < _PREFIX_MIN:
         raise RunNotFound(f"no run {prefix}; give its whole id, or at least {_PREFIX_MIN} characters of it")
-    starts = await outside.log.newest(subjects.STARTS, 0)
-    found = sorted({run for e in starts if (run := run_of(e.subject)).startswith(prefix)})
+    starts = await outside.log.subjects_of(subjects.STARTS)
+    found = sorted({run for subject in starts if (run := run_of(subject)).startswith(prefix)})
     if len(found) > 1:
-        raise RunNotFound(f"{len(found)} runs begin with {prefix}: {', '.join(found[:5])}; give more of the id")
+        named = ", ".join(found[:_NAMED_MAX]) + (", …" if len(found) > _NAMED_MAX else "")
+        raise RunNotFound(f"{len(found)} runs begin with {prefix}: {named}; give more of the id")
     if not found:
         raise RunNotFound(f"no run {prefix}; `dagnats run list` shows the runs there are")
     return found[0]
+
+
+def _may_be_an_id(text: str) -> bool:
+    try:
+        return bool(checked_run_id(text))
+    except InvalidInput:
+        return False
 
 
 async def newest(outside: Outside) -> str:

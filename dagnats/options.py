@@ -26,7 +26,9 @@ def refuse_unknown(what: str, given: Mapping[str, Any], known: Iterable[str]) ->
     """
     for name in given:
         if name in LATER:
-            raise UnknownOption(f"{what}: {name}= is not supported yet; remove it until {LATER[name]} arrive")
+            raise UnknownOption(
+                f"{what}: {name}= is not supported yet; remove it until {LATER[name]} arrive"
+            )
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}=?" if close else f"options: {', '.join(names)}"

@@ -81,8 +81,14 @@ class Retry(Exception):
         after: Duration | None = None,
         reason: str = "",
     ) -> None:
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= RETRIES_MAX:
-            raise DefinitionError(f"Retry({attempts!r}): attempts counts executions, from 1 to {RETRIES_MAX}")
+        if (
+            isinstance(attempts, bool)
+            or not isinstance(attempts, int)
+            or not 1 <= attempts <= RETRIES_MAX
+        ):
+            raise DefinitionError(
+                f"Retry({attempts!r}): attempts counts executions, from 1 to {RETRIES_MAX}"
+            )
         if backoff not in STRATEGIES:
             raise DefinitionError(f"Retry(backoff={backoff!r}): use one of {', '.join(STRATEGIES)}")
         try:

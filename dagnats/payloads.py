@@ -25,7 +25,9 @@ _refs = msgspec.json.Decoder(BlobRef, strict=True)
 _members = msgspec.json.Decoder(dict[str, Raw])
 
 
-async def offload(blobs: Blobs, payload: Raw, what: str, threshold: int = OFFLOAD_SIZE_BYTES) -> Raw:
+async def offload(
+    blobs: Blobs, payload: Raw, what: str, threshold: int = OFFLOAD_SIZE_BYTES
+) -> Raw:
     """The payload, or its reference when it is larger than the threshold.
 
     Raises:
@@ -36,7 +38,9 @@ async def offload(blobs: Blobs, payload: Raw, what: str, threshold: int = OFFLOA
         return payload
     if len(data) > PAYLOAD_SIZE_MAX_BYTES:
         most = PAYLOAD_SIZE_MAX_BYTES // (1024 * 1024)
-        raise PayloadTooLarge(f"{what} is {len(data):,} bytes of JSON; at most {most} MB can be carried")
+        raise PayloadTooLarge(
+            f"{what} is {len(data):,} bytes of JSON; at most {most} MB can be carried"
+        )
     name = hashlib.sha256(data).hexdigest()
     await blobs.put(name, data)
     return Raw(msgspec.json.encode(BlobRef(name, len(data))))
@@ -78,7 +82,9 @@ async def restore(blobs: Blobs, payload: Raw) -> Raw:
 async def _fetch(blobs: Blobs, ref: BlobRef) -> Raw:
     data = await blobs.get(ref.name)
     if data is None:
-        raise OutsideError(f"payload {ref.name} ({ref.size:,} bytes) is no longer in the object store; its retention is over")
+        raise OutsideError(
+            f"payload {ref.name} ({ref.size:,} bytes) is no longer in the object store; its retention is over"
+        )
     return Raw(data)
 
 

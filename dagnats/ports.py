@@ -5,7 +5,7 @@ Shapes are plain frozen structs; payloads are bytes of JSON. Times are the log's
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -63,7 +63,9 @@ class EventLog(Protocol):
         """How many partitions runs hash to; a property of the deployment."""
         ...
 
-    async def append(self, messages: Sequence[Append], fence: Callable[[], bool] | None = None) -> list[Stored]:
+    async def append(
+        self, messages: Sequence[Append], fence: Callable[[], bool] | None = None
+    ) -> list[Stored]:
         """Store messages, pipelined, in order; return when all are stored.
 
         ``fence`` is asked right before bytes leave; when it says no, nothing more is written.
@@ -87,11 +89,19 @@ class EventLog(Protocol):
         """The last message of each of many literal subjects; those that have none are left out."""
         ...
 
-    async def newest(self, subject: str, since_ms: int = 0) -> list[Entry]:
-        """The first message of every subject that a wildcard filter names, newest first (for lists of runs).
+    def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
+        """The messages of a wildcard filter in pages, newest first (for lists of runs).
 
-        Messages from before ``since_ms`` are left out.
+        Messages from before ``since_ms`` are left out. Take as many pages as needed, then ``aclose``.
         """
+        ...
+
+    async def subjects_of(self, subject: str) -> list[str]:
+        """The literal subjects of a wildcard filter that have messages, in no order."""
+        ...
+
+    async def count(self, subject: str) -> int:
+        """How many literal subjects of a wildcard filter have messages."""
         ...
 
     async def last_seq(self) -> int:
@@ -110,7 +120,9 @@ class FactFeed(Protocol):
         """The facts that have arrived, at least one unless nothing came for a while; at most ``limit``."""
         ...
 
-    async def acknowledge(self, delivery: Delivery, fence: Callable[[], bool] | None = None) -> None:
+    async def acknowledge(
+        self, delivery: Delivery, fence: Callable[[], bool] | None = None
+    ) -> None:
         """This fact and all before it need not come again."""
         ...
 
@@ -175,7 +187,12 @@ class TaskQueue(Protocol):
     """The work queue. Settling a ticket is fire and forget: redelivery is normal and harmless."""
 
     async def open(
-        self, task: str, group: str, lease_ms: int, deliver: Callable[[Delivery], None], ended: Callable[[int], None]
+        self,
+        task: str,
+        group: str,
+        lease_ms: int,
+        deliver: Callable[[Delivery], None],
+        ended: Callable[[int], None],
     ) -> TicketSource:
         """Join the consumer of a task and group (made when absent, changed when its lease differs).
 
@@ -204,7 +221,9 @@ class Notices(Protocol):
         """Send to whoever listens now."""
         ...
 
-    async def listen(self, subject: str, heard: Callable[[str, bytes, str], None]) -> Callable[[], None]:
+    async def listen(
+        self, subject: str, heard: Callable[[str, bytes, str], None]
+    ) -> Callable[[], None]:
         """Call ``heard(subject, payload, reply)`` for each message; returns what ends it."""
         ...
 
@@ -212,20 +231,35 @@ class Notices(Protocol):
         """Ask everybody who listens; the answers that came within the time."""
         ...
 
-    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+    def follow(
+        self, stream: str, subject: str, after_seq: int = 0
+    ) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
         ...
-
-
 
 
 class Outside(Protocol):
     """All ports of one deployment, opened together: what a process holds while it runs."""
 
-    log: EventLog
-    queue: TaskQueue
-    notices: Notices
-    blobs: Blobs
+    @property
+    def log(self) -> EventLog:
+        """The log."""
+        ...
+
+    @property
+    def queue(self) -> TaskQueue:
+        """The work queue."""
+        ...
+
+    @property
+    def notices(self) -> Notices:
+        """Live messages."""
+        ...
+
+    @property
+    def blobs(self) -> Blobs:
+        """Large payloads."""
+        ...
 
     def documents(self, bucket: str) -> Documents:
         """The bucket of that name (``wire.subjects`` lists them)."""

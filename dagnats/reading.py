@@ -1,5 +1,7 @@
-"""Reading a run back: its fold, its history, its live streams. The one place where stored messages become
-what people see."""
+"""Reading a run back: its fold, its history, its live streams.
+
+The one place where stored messages become what people see.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ async def read_run(outside: Outside, registry: Registry, run_id: str) -> RunRead
             inspected = run.graph.inspected if run.graph else frozenset[str]()
             run, _ = advance(run, await payloads.prepared(outside.blobs, inspected, event))
     if run is None or run.status == UNSTARTED:
-        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+        raise RunNotFound(
+            f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
+        )
     return RunRead(run, entries)
 
 
@@ -114,7 +118,9 @@ async def history(outside: Outside, run_id: str) -> list[views.EventView]:
     """
     entries = await outside.log.history(run_id)
     if not entries:
-        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+        raise RunNotFound(
+            f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
+        )
     return [view_entry(entry) for entry in entries]
 
 
@@ -134,7 +140,9 @@ def view_entry(entry: Entry) -> views.EventView:
         seq=entry.seq,
         at=views.text_of_time(entry.at_ms),
         author=last if kind == "fact" else "scheduler",
-        type={"task": "step.dispatched", "mark": f"run.{last}"}.get(kind) or _text(fields, "type") or "unreadable",
+        type={"task": "step.dispatched", "mark": f"run.{last}"}.get(kind)
+        or _text(fields, "type")
+        or "unreadable",
         step=step_of_ticket(ticket),
         attempt=int(attempt) if attempt.isdigit() else 0,
         iteration=int(iteration) if iteration.isdigit() else 0,
@@ -157,7 +165,9 @@ async def events(outside: Outside, run_id: str) -> AsyncIterator[views.EventView
         RunNotFound.
     """
     if not await outside.log.history(run_id):
-        raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id)
+        raise RunNotFound(
+            f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
+        )
     partition = subjects.partition_of(run_id, outside.log.partitions)
     closed = subjects.mark(partition, run_id, "closed")
     async for entry in outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id)):
@@ -200,5 +210,9 @@ async def chunks(outside: Outside, run_id: str, step: str = "") -> AsyncIterator
 
 def _view_chunk(chunk: Chunk) -> views.ChunkView:
     return views.ChunkView(
-        step=chunk.step, attempt=chunk.attempt, iteration=chunk.iteration, n=chunk.n, data=msgspec.json.decode(chunk.data)
+        step=chunk.step,
+        attempt=chunk.attempt,
+        iteration=chunk.iteration,
+        n=chunk.n,
+        data=msgspec.json.decode(chunk.data),
     )

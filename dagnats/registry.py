@@ -90,7 +90,9 @@ class Registry:
     async def names(self) -> list[Current]:
         """Every registered workflow, by name."""
         entries = await self._documents.all()
-        rows = [_current.decode(value) for key, (value, _) in entries.items() if key.startswith("name.")]
+        rows = [
+            _current.decode(value) for key, (value, _) in entries.items() if key.startswith("name.")
+        ]
         return sorted(rows, key=lambda row: row.name)
 
     async def forget(self, name: str) -> bool:

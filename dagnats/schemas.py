@@ -20,7 +20,9 @@ def check_schema(schema: Any, raw: Raw, what: str) -> None:
     if schema is None:
         return
     try:
-        error = next(iter(jsonschema_rs.validator_for(schema).iter_errors(msgspec.json.decode(raw))), None)
+        error = next(
+            iter(jsonschema_rs.validator_for(schema).iter_errors(msgspec.json.decode(raw))), None
+        )
     except (jsonschema_rs.ValidationError, ValueError) as problem:
         raise InvalidInput(f"{what}: its schema cannot be used: {problem}") from problem
     if error is not None:

@@ -1,5 +1,7 @@
-"""Settings: one frozen record. Arguments win over the environment (``DAGNATS_*``), that over
-``[tool.dagnats]`` in pyproject.toml, that over dagnats.toml, that over the defaults.
+"""Settings: one frozen record.
+
+Arguments win over the environment (``DAGNATS_*``), that over ``[tool.dagnats]`` in pyproject.toml,
+that over dagnats.toml, that over the defaults.
 """
 
 from __future__ import annotations
@@ -72,13 +74,20 @@ def load_sourced(
     return found
 
 
-def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None, **arguments: Any) -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None, directory: Path | None = None, **arguments: Any
+) -> Settings:
     """The settings in force.
 
     Raises:
         DefinitionError: as ``load_sourced``.
     """
-    return Settings(**{name: sourced.value for name, sourced in load_sourced(environ, directory, **arguments).items()})
+    return Settings(
+        **{
+            name: sourced.value
+            for name, sourced in load_sourced(environ, directory, **arguments).items()
+        }
+    )
 
 
 def _defaults() -> dict[str, Any]:
@@ -130,5 +139,14 @@ def _checked(name: str, value: Any, source: str) -> Any:
     return value
 
 
-_BOOLEANS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_BOOLEANS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 _KINDS: Final = {str: "text", int: "a whole number", bool: "true or false"}

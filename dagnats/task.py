@@ -40,7 +40,9 @@ class Tracer(Protocol):
         ...
 
 
-tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar("dagnats_tracer", default=None)
+tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
+    "dagnats_tracer", default=None
+)
 
 
 class TaskOptions:
@@ -86,7 +88,7 @@ class Startable(Generic[P, R]):
     async def start(
         self,
         *args: Any,
-        id: str | None = None,  # noqa: A002  (the word users know)
+        id: str | None = None,
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
@@ -103,7 +105,13 @@ class Startable(Generic[P, R]):
             self._read = convert.decoder(self.returns())
         client = await self._home.client()
         return await client.start(
-            self.definition(), raw, id=id, idempotency_key=idempotency_key, metadata=metadata, tags=tags, read=self._read
+            self.definition(),
+            raw,
+            id=id,
+            idempotency_key=idempotency_key,
+            metadata=metadata,
+            tags=tags,
+            read=self._read,
         )
 
     def delay(self, *args: Any, **kwargs: Any) -> SyncHandle:
@@ -142,7 +150,9 @@ class SyncHandle:
 class Task(Startable[P, R]):
     """A registered function. Calling it just calls it; in a traced workflow, calling it makes a step."""
 
-    def __init__(self, home: Home, function: Callable[P, R], name: str, options: TaskOptions) -> None:
+    def __init__(
+        self, home: Home, function: Callable[P, R], name: str, options: TaskOptions
+    ) -> None:
         for problem in name_problems(f"task {name!r}", name):
             raise DefinitionError(str(problem))
         super().__init__(home, name, convert.Signature(function, (Context,), (Continue,)))
@@ -151,12 +161,15 @@ class Task(Startable[P, R]):
         self.options = options
         self.is_async = inspect.iscoroutinefunction(function)
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise DefinitionError(f"{name}: a task returns one value; stream pieces with ctx.emit() instead of yield")
+            raise DefinitionError(
+                f"{name}: a task returns one value; stream pieces with ctx.emit() instead of yield"
+            )
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function; while a workflow is traced, add a step instead."""
         tracing = tracer.get()
         if tracing is not None:
             return tracing.add(self, args, kwargs)
@@ -178,9 +191,13 @@ class Task(Startable[P, R]):
 
     def definition(self) -> Workflow:
         """A workflow of this one task, under its name: what ``task.start()`` runs."""
-        step_id = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in self.name)
+        step_id = "".join(
+            c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in self.name
+        )
         workflow = Workflow(name=self.name, steps=(self.step(step_id),))
         problems = problems_of(workflow)
         if problems:
-            raise DefinitionError(f"task {self.name}: " + "; ".join(map(str, problems)), problems=problems)
+            raise DefinitionError(
+                f"task {self.name}: " + "; ".join(map(str, problems)), problems=problems
+            )
         return workflow

@@ -68,19 +68,23 @@ class Ref:
 
     def _compare(self, op: Any, other: object) -> Condition:
         if isinstance(other, Ref):
-            raise DefinitionError(f"{self!r} {op} {other!r}: compare with a constant; two values cannot be compared yet")
+            raise DefinitionError(
+                f"{self!r} {op} {other!r}: compare with a constant; two values cannot be compared yet"
+            )
         return Condition(self._step, ".".join(self._path), op, msgspec.to_builtins(other))
 
     def _no_value(self, what: str, instead: str) -> NoReturn:
-        raise DefinitionError(f"{self!r} has no value while the workflow is traced, so it cannot be {what}; {instead}")
+        raise DefinitionError(
+            f"{self!r} has no value while the workflow is traced, so it cannot be {what}; {instead}"
+        )
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304
         self._no_value("used as a condition", "pass when= or skip_if= to the call")
 
     def __iter__(self) -> NoReturn:
         self._no_value("iterated over", "give it to a task that does")
 
-    def __len__(self) -> int:
+    def __len__(self) -> NoReturn:  # noqa: PLE0303
         self._no_value("measured", "give it to a task that does")
 
     def __repr__(self) -> str:
@@ -143,10 +147,14 @@ class Trace:
     def add(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
         """A call of a task: a step, and a reference to its output."""
         names = {p.name for p in task.signature.parameters}
-        options = {key: kwargs.pop(key) for key in list(kwargs) if key in CALL_OPTIONS and key not in names}
+        options = {
+            key: kwargs.pop(key) for key in list(kwargs) if key in CALL_OPTIONS and key not in names
+        }
         unknown = {key: value for key, value in kwargs.items() if key not in names}
         where = f"workflow {self.name}, call of {task.name}"
-        refuse_unknown(where, {k: v for k, v in unknown.items() if k in LATER}, (*names, *CALL_OPTIONS))
+        refuse_unknown(
+            where, {k: v for k, v in unknown.items() if k in LATER}, (*names, *CALL_OPTIONS)
+        )
         step_id = self._step_id(options.pop("step_id", None) or task.name, where)
         try:
             template = self._input(task, args, kwargs)
@@ -193,7 +201,9 @@ class Trace:
                 continue
             if key in ("skip_if", "when"):
                 if not isinstance(value, Condition):
-                    raise DefinitionError(f"{where}: {key}= takes a comparison of a reference, such as draft.score > 3")
+                    raise DefinitionError(
+                        f"{where}: {key}= takes a comparison of a reference, such as draft.score > 3"
+                    )
                 fields[key] = value
             elif key == "timeout":
                 fields["timeout_ms"] = milliseconds(f"{where}: timeout", value)
@@ -225,7 +235,9 @@ def policy_of(value: Any, where: str) -> RetryPolicy:
         return value.policy
     if isinstance(value, int) and not isinstance(value, bool):
         return Retry(value).policy
-    raise DefinitionError(f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}")
+    raise DefinitionError(
+        f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}"
+    )
 
 
 def _refs(after: Any, where: str) -> list[Ref]:
@@ -273,7 +285,9 @@ class Flow(Startable[P, R]):
         super().__init__(home, name, convert.Signature(function, (), ()))
         functools.update_wrapper(self, function)
         if self.signature.context:
-            raise DefinitionError(f"workflow {name}: it takes no ctx; it runs once, at import, to be traced")
+            raise DefinitionError(
+                f"workflow {name}: it takes no ctx; it runs once, at import, to be traced"
+            )
         steps, output, self._returns = _trace(function, name, self.signature)
         self._definition = Workflow(
             name=name, version=version, steps=steps, timeout_ms=timeout_ms, default_retry=retry,
@@ -287,7 +301,8 @@ class Flow(Startable[P, R]):
     def __repr__(self) -> str:
         return f"<workflow {self.name}: {len(self._definition.steps)} steps>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *_args: P.args, **_kwargs: P.kwargs) -> R:
+        """Refused: a workflow is started, not called."""
         raise DefinitionError(
             f"workflow {self.name} is started, not called: `await {self.name}.start(…)`; "
             "calling one workflow in another arrives with sub-workflows"
@@ -302,7 +317,9 @@ class Flow(Startable[P, R]):
         return self._returns
 
 
-def _trace(function: Callable[..., Any], name: str, signature: convert.Signature) -> tuple[tuple[Step, ...], Any, Any]:
+def _trace(
+    function: Callable[..., Any], name: str, signature: convert.Signature
+) -> tuple[tuple[Step, ...], Any, Any]:
     """Run the function with references for its parameters: its steps, output template and output type."""
     trace = Trace(name)
     several = len(signature.parameters) > 1
@@ -316,15 +333,21 @@ def _trace(function: Callable[..., Any], name: str, signature: convert.Signature
     returned = context.run(traced)
     if hasattr(returned, "__await__"):
         returned.close()
-        raise DefinitionError(f"workflow {name}: write `def`, not `async def`; it is traced, its tasks do the waiting")
+        raise DefinitionError(
+            f"workflow {name}: write `def`, not `async def`; it is traced, its tasks do the waiting"
+        )
     if not trace.steps:
-        raise DefinitionError(f"workflow {name}: its function calls no task, so there is nothing to run")
+        raise DefinitionError(
+            f"workflow {name}: its function calls no task, so there is nothing to run"
+        )
     if returned is None:
         return tuple(trace.steps), None, Any
     try:
         output = template_of(returned)
     except InvalidInput as error:
-        raise DefinitionError(f"workflow {name}: what it returns cannot be its output: {error.message}") from error
+        raise DefinitionError(
+            f"workflow {name}: what it returns cannot be its output: {error.message}"
+        ) from error
     kind = vars(returned)["_kind"] if isinstance(returned, Ref) else Any
     children = {parent for step in trace.steps for parent in step.depends_on}
     handlers = {step.on_failure for step in trace.steps}

@@ -28,7 +28,9 @@ def holds(condition: Condition, lookup: Lookup) -> bool:
         found = msgspec.json.decode(raw)
     except (PathMissing, ValueError, msgspec.DecodeError):
         return False
-    return _comparable(found, condition.value, condition.op) and _COMPARE[condition.op](found, condition.value)
+    return _comparable(found, condition.value, condition.op) and _COMPARE[condition.op](
+        found, condition.value
+    )
 
 
 def _comparable(left: object, right: object, op: str) -> bool:

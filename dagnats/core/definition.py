@@ -10,14 +10,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from dagnats.core import durations
 from dagnats.core.kinds import FILE_NAMES, KINDS_LATER
 from dagnats.core.model import (
-    OPERATORS, STRATEGIES, Condition, LoopConfig, Problem, RetryPolicy, Step, Workflow,
+    OPERATORS,
+    STRATEGIES,
+    Condition,
+    LoopConfig,
+    Problem,
+    RetryPolicy,
+    Step,
+    Workflow,
 )  # fmt: skip
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
@@ -44,6 +51,13 @@ class Reader:
         """Note one problem."""
         self.problems.append(Problem(where, what, cure))
 
+    def members(self, where: str, data: object, what: str, cure: str) -> dict[str, Any] | None:
+        """An object's members; anything else is a problem."""
+        if isinstance(data, dict):
+            return cast("dict[str, Any]", data)
+        self.problem(where, what, cure)
+        return None
+
     def keys(self, where: str, data: Mapping[str, Any], known: Iterable[str]) -> None:
         """Refuse keys that are not known, guessing what was meant."""
         names = list(known)
@@ -63,7 +77,12 @@ class Reader:
                 )
 
     def get(
-        self, where: str, data: Mapping[str, Any], key: str, kind: type | tuple[type, ...], default: Any
+        self,
+        where: str,
+        data: Mapping[str, Any],
+        key: str,
+        kind: type | tuple[type, ...],
+        default: Any,
     ) -> Any:
         """The value of a key when it has the right type; otherwise a problem and the default."""
         value = data.get(key)
@@ -107,15 +126,16 @@ LOOP_KEYS: Final = (
 )  # fmt: skip
 
 
-def read_workflow(data: object) -> tuple[Workflow | None, list[Problem]]:
+def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
     """A parsed workflow file as a model, and every problem of its form.
 
     The model is returned even when there are problems, as far as it could be read, so that
     ``validate`` can add those of its meaning. It is None only when there is nothing to look at.
     """
     reader = Reader()
-    if not isinstance(data, dict):
-        reader.problem("file", "a workflow is a JSON object", 'start with {"name": …, "steps": […]}')
+    cure = 'start with {"name": …, "steps": […]}'
+    data = reader.members("file", written, "a workflow is a JSON object", cure)
+    if data is None:
         return None, reader.problems
     reader.keys("workflow", data, WORKFLOW_KEYS)
     reader.later("workflow", data, LATER_WORKFLOW)
@@ -134,10 +154,10 @@ def read_workflow(data: object) -> tuple[Workflow | None, list[Problem]]:
     return workflow, reader.problems
 
 
-def _read_step(reader: Reader, number: int, data: object) -> Step:
+def _read_step(reader: Reader, number: int, written: object) -> Step:
     where = f"steps[{number}]"
-    if not isinstance(data, dict):
-        reader.problem(where, "a step is a JSON object", 'write {"id": …, "task": …}')
+    data = reader.members(where, written, "a step is a JSON object", 'write {"id": …, "task": …}')
+    if data is None:
         return Step(id=f"?{number}")
     step_id = reader.get(where, data, "id", str, "")
     where = f'step "{step_id}"' if step_id else where
@@ -157,11 +177,14 @@ def _read_step(reader: Reader, number: int, data: object) -> Step:
         group=reader.get(where, data, "worker_group", str, ""),
         input=data.get("input"),
         timeout_ms=reader.duration(where, data, "timeout"),
-        retry=_read_retry(reader, f"{where}.retry", data.get("retry")) or _read_retries(reader, where, data),
+        retry=_read_retry(reader, f"{where}.retry", data.get("retry"))
+        or _read_retries(reader, where, data),
         skip_if=_read_condition(reader, f"{where}.skip_if", data.get("skip_if")),
         when=_read_condition(reader, f"{where}.when", data.get("when")),
         on_failure=reader.get(where, data, "on_failure", str, ""),
-        loop=_read_loop(reader, where, data) if kind == "agent_loop" else _no_config(reader, where, data, kind),
+        loop=_read_loop(reader, where, data)
+        if kind == "agent_loop"
+        else _no_config(reader, where, data, kind),
         metadata={str(key): str(value) for key, value in metadata.items()},
     )
 
@@ -172,7 +195,9 @@ def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
     if kind is not None:
         return kind
     if name in KINDS_LATER:
-        reader.problem(where, f'steps of type "{name}" are not supported yet', "use another step type for now")
+        reader.problem(
+            where, f'steps of type "{name}" are not supported yet', "use another step type for now"
+        )
         return name
     close = difflib.get_close_matches(name, [*FILE_NAMES, *KINDS_LATER], n=1)
     cure = f'did you mean "{close[0]}"?' if close else f"types: {', '.join(FILE_NAMES)}"
@@ -180,16 +205,18 @@ def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
     return "task"
 
 
-def _read_retry(reader: Reader, where: str, data: object) -> RetryPolicy | None:
-    if data is None:
+def _read_retry(reader: Reader, where: str, written: object) -> RetryPolicy | None:
+    if written is None:
         return None
-    if not isinstance(data, dict):
-        reader.problem(where, "a retry policy is an object", 'write {"max_attempts": 3}')
+    data = reader.members(where, written, "a retry policy is an object", 'write {"max_attempts": 3}')
+    if data is None:
         return None
     reader.keys(where, data, RETRY_KEYS)
     strategy = reader.get(where, data, "strategy", str, "fixed")
     if strategy not in STRATEGIES:
-        reader.problem(where, f'unknown strategy "{strategy}"', f"use one of {', '.join(STRATEGIES)}")
+        reader.problem(
+            where, f'unknown strategy "{strategy}"', f"use one of {', '.join(STRATEGIES)}"
+        )
         strategy = "fixed"
     return RetryPolicy(
         attempts=reader.get(where, data, "max_attempts", int, 0) + 1,
@@ -209,11 +236,12 @@ def _read_retries(reader: Reader, where: str, data: Mapping[str, Any]) -> RetryP
     return RetryPolicy(attempts=retries + 1, initial_ms=_DEFAULT_RETRY_DELAY_MS)
 
 
-def _read_condition(reader: Reader, where: str, data: object) -> Condition | None:
-    if data is None:
+def _read_condition(reader: Reader, where: str, written: object) -> Condition | None:
+    if written is None:
         return None
-    if not isinstance(data, dict):
-        reader.problem(where, "a condition is an object", 'write {"step_id", "field", "op", "value"}')
+    cure = 'write {"step_id", "field", "op", "value"}'
+    data = reader.members(where, written, "a condition is an object", cure)
+    if data is None:
         return None
     reader.keys(where, data, ("step_id", "field", "op", "value"))
     op = reader.get(where, data, "op", str, "==")
@@ -226,7 +254,7 @@ def _read_condition(reader: Reader, where: str, data: object) -> Condition | Non
 
 def _read_loop(reader: Reader, where: str, data: Mapping[str, Any]) -> LoopConfig:
     if data.get("loop") is not None and data.get("config") is not None:
-        reader.problem(where, 'both "loop" and "config" are given', 'keep one; they mean the same')
+        reader.problem(where, 'both "loop" and "config" are given', "keep one; they mean the same")
     key = "loop" if data.get("loop") is not None else "config"
     where = f"{where}.{key}"
     settings = reader.get(where, data, key, dict, {})
@@ -245,7 +273,11 @@ def _no_config(reader: Reader, where: str, data: Mapping[str, Any], kind: str) -
         return  # a kind of a later version: its config is not looked at
     for key in ("config", "loop"):
         if data.get(key):
-            reader.problem(where, f'"{key}" is for steps with settings', 'add "type": "agent_loop" or remove it')
+            reader.problem(
+                where,
+                f'"{key}" is for steps with settings',
+                'add "type": "agent_loop" or remove it',
+            )
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -274,7 +306,7 @@ def _write_step(step: Step) -> dict[str, Any]:
         data["type"] = step.kind
     if step.depends_on:
         data["depends_on"] = list(step.depends_on)
-    writers: tuple[tuple[str, Any, Callable[[Any], Any]], ...] = (
+    writers: list[tuple[str, Any, Callable[[Any], Any]]] = [
         ("worker_group", step.group, str),
         ("timeout", step.timeout_ms, durations.text_of_ms),
         ("retry", step.retry, _write_retry),
@@ -283,7 +315,7 @@ def _write_step(step: Step) -> dict[str, Any]:
         ("on_failure", step.on_failure, str),
         ("config", step.loop, _write_loop),
         ("metadata", step.metadata, dict),
-    )
+    ]
     for key, value, write in writers:
         if value:
             data[key] = write(value)
@@ -308,7 +340,12 @@ def _write_retry(policy: RetryPolicy) -> dict[str, Any]:
 
 
 def _write_condition(condition: Condition) -> dict[str, Any]:
-    return {"step_id": condition.step, "field": condition.field, "op": condition.op, "value": condition.value}
+    return {
+        "step_id": condition.step,
+        "field": condition.field,
+        "op": condition.op,
+        "value": condition.value,
+    }
 
 
 def _write_loop(loop: LoopConfig) -> dict[str, Any]:

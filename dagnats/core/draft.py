@@ -11,6 +11,8 @@ from dagnats.core.run import Run
 from dagnats.core.scope import Scope
 from dagnats.core.state import OPEN, StepError, StepState
 
+Ending = tuple[str, StepError | None, int]  # status, reason, position of the step that failed or -1
+
 
 class Draft:
     """Changes to a run, collected: which steps moved, what is still to be settled, how it ends."""
@@ -24,7 +26,7 @@ class Draft:
         self.changed: dict[int, StepState] = {}
         self.worklist: list[int] = []
         self.open = run.open
-        self.ending: tuple[str, StepError | None, int] | None = None
+        self.ending: Ending | None = None
 
     def state(self, position: int) -> StepState:
         """A step's state as of now."""
@@ -59,4 +61,6 @@ class Draft:
 
     def result(self, **changes: object) -> Run:
         """The run with everything that moved."""
-        return replace(self.run, steps=self.run.steps.replace(self.changed), open=self.open, **changes)
+        return replace(
+            self.run, steps=self.run.steps.replace(self.changed), open=self.open, **changes
+        )

@@ -46,11 +46,12 @@ def to_ms(value: Duration) -> int:
     """
     if isinstance(value, str):
         return parse_ms(value)
-    if isinstance(value, bool) or not isinstance(value, timedelta | int | float):
-        raise ValueError(
-            f"{value!r} is not a duration: use a timedelta, seconds, or a string like '42m30s'"
-        )
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a duration: use a timedelta, seconds or '42m30s'")
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except TypeError as error:
+        raise ValueError(f"{value!r} is not a duration") from error
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"a duration cannot be {value!r}")
     return math.ceil(round(seconds * 1000, 6))

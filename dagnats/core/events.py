@@ -29,7 +29,9 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     start: str = ""
 
 
-class CancelRequested(Struct, frozen=True, kw_only=True, tag="run.cancel_requested", omit_defaults=True):
+class CancelRequested(
+    Struct, frozen=True, kw_only=True, tag="run.cancel_requested", omit_defaults=True
+):
     """A client asked to cancel the run."""
 
     reason: str = ""

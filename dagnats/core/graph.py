@@ -75,7 +75,7 @@ def compile_graph(workflow: Workflow, digest: str) -> Graph:
         index=index,
         roots=tuple(node.position for node in nodes if not node.parents and not node.aux),
         sinks=tuple(node.position for node in nodes if not node.children and not node.aux),
-        fresh=Table.of(StepState(blockers=len(node.parents)) for node in nodes),
+        fresh=Table[StepState].of(StepState(blockers=len(node.parents)) for node in nodes),
         counted=sum(not node.aux for node in nodes),
         inspected=_inspected(workflow),
     )

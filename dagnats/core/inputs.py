@@ -77,7 +77,9 @@ def run_output(graph: Graph, steps: Table[StepState], run_input: Raw) -> Raw:
     if len(sinks) == 1:
         return _settled_output(graph, sinks[0], steps)
     values = {
-        graph.nodes[p].step.id: _settled_output(graph, p, steps) for p in sinks if steps[p].status != SKIPPED
+        graph.nodes[p].step.id: _settled_output(graph, p, steps)
+        for p in sinks
+        if steps[p].status != SKIPPED
     }
     return Raw(msgspec.json.encode(values))
 

@@ -16,14 +16,31 @@ from dagnats.core import durations, settle
 from dagnats.core.commands import ArmTimer, CloseRun, Command, DeadLetter
 from dagnats.core.draft import Draft
 from dagnats.core.events import (
-    CancelRequested, Event, Outcome, RunStarted, StepContinued, StepFailed, StepSucceeded, TimerFired,
+    CancelRequested,
+    Event,
+    Outcome,
+    RunStarted,
+    StepContinued,
+    StepFailed,
+    StepSucceeded,
+    TimerFired,
 )  # fmt: skip
 from dagnats.core.graph import Graph
 from dagnats.core.kinds import KINDS
 from dagnats.core.run import Run
 from dagnats.core.scope import Scope
 from dagnats.core.state import (
-    CANCELLED, FAILED, OPEN, PENDING, QUEUED, RUNNING, UNSTARTED, StepError, StepState, step_of_ticket, ticket_text,
+    CANCELLED,
+    FAILED,
+    OPEN,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    UNSTARTED,
+    StepError,
+    StepState,
+    step_of_ticket,
+    ticket_text,
 )  # fmt: skip
 
 
@@ -45,8 +62,13 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
     if run.closed:
         return seen, []
     if run.status == UNSTARTED:
-        return _start(seen, event.fact, event.at_ms) if isinstance(event.fact, RunStarted) else (seen, [])
-    assert seen.graph is not None
+        return (
+            _start(seen, event.fact, event.at_ms)
+            if isinstance(event.fact, RunStarted)
+            else (seen, [])
+        )
+    if seen.graph is None:  # only a run that failed at its start has none
+        return seen, []
     draft = Draft(seen, seen.graph, event.at_ms)
     match event.fact:
         case StepSucceeded() | StepFailed() | StepContinued() as outcome:
@@ -58,8 +80,8 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
             draft.end(CANCELLED, StepError(request.reason or "cancelled", "cancelled"))
         case RunStarted():
             return seen, []
-        case never:
-            assert_never(never)
+        case _:
+            assert_never(event.fact)
     if not draft.changed and draft.ending is None:
         return seen, []
     return _conclude(draft, run)
@@ -82,7 +104,7 @@ def outstanding(run: Run) -> list[Command]:
     for node in run.graph.nodes:
         state = run.steps[node.position]
         if state.status != PENDING and state.status in OPEN:
-            commands.extend(KINDS[node.step.kind].in_force(_scope(run, node.position)))
+            commands.extend(KINDS[node.step.kind].in_force(_scope(run, run.graph, node.position)))
     if run.armed_ms:
         commands.append(ArmTimer(run.id, run.armed_ms))
     return commands
@@ -96,7 +118,9 @@ def in_force(run: Run, ticket: str) -> bool:
     if position is None:
         return False
     state = run.steps[position]
-    return state.status == QUEUED and ticket == ticket_text(run.graph.nodes[position].step.id, state)
+    return state.status == QUEUED and ticket == ticket_text(
+        run.graph.nodes[position].step.id, state
+    )
 
 
 # -- applying --------------------------------------------------------------------------------------
@@ -110,8 +134,12 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
         metadata=fact.metadata, tags=fact.tags, started_ms=at_ms, deadline_ms=at_ms + limit if limit else 0,
     )  # fmt: skip
     if graph is None:
-        message = f'definition {fact.definition} of workflow "{fact.workflow}" is not in the registry'
-        gone = replace(started, status=FAILED, closed_ms=at_ms, error=StepError(message, "definition_missing"))
+        message = (
+            f'definition {fact.definition} of workflow "{fact.workflow}" is not in the registry'
+        )
+        gone = replace(
+            started, status=FAILED, closed_ms=at_ms, error=StepError(message, "definition_missing")
+        )
         return gone, _closing(gone)
     started = replace(started, steps=graph.fresh, open=graph.counted)
     draft = Draft(started, graph, at_ms)
@@ -149,7 +177,7 @@ def _apply_timer(draft: Draft) -> tuple[Run, list[Command]]:
 def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, list[Command]]:
     settle.settle(draft)
     if draft.ending is not None:
-        closed = settle.close(draft)
+        closed = settle.close(draft, draft.ending)
         return closed, _closing(closed)
     after = draft.result()
     due = _next_due(after, draft, everywhere=rearm)
@@ -180,8 +208,8 @@ def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:
         kind = KINDS[draft.graph.nodes[position].step.kind]
         known: set[str] = set()
         if len(before.steps) and before.steps[position].status != PENDING:
-            known = {command.id for command in kind.in_force(_scope(before, position))}
-        commands.extend(c for c in kind.in_force(_scope(after, position)) if c.id not in known)
+            known = {command.id for command in kind.in_force(_scope(before, draft.graph, position))}
+        commands.extend(c for c in kind.in_force(_scope(after, draft.graph, position)) if c.id not in known)
     return commands
 
 
@@ -196,6 +224,5 @@ def _closing(run: Run) -> list[Command]:
     return commands
 
 
-def _scope(run: Run, position: int) -> Scope:
-    assert run.graph is not None
-    return Scope(run.id, run.graph.nodes[position], run.steps[position], None, 0)
+def _scope(run: Run, graph: Graph, position: int) -> Scope:
+    return Scope(run.id, graph.nodes[position], run.steps[position], None, 0)

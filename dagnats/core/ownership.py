@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
@@ -15,7 +16,14 @@ class Moves(Struct, frozen=True):
     release: tuple[int, ...] = ()
 
 
-def moves(me: str, held: Set[int], alive: Set[str], owners: Mapping[int, str], partitions: int, most: int = 0) -> Moves:
+def moves(
+    me: str,
+    held: AbstractSet[int],
+    alive: AbstractSet[str],
+    owners: Mapping[int, str],
+    partitions: int,
+    most: int = 0,
+) -> Moves:
     """This scheduler's moves towards an even share.
 
     ``held`` are the partitions it writes for, ``owners`` what the records say (an empty or missing
@@ -26,8 +34,12 @@ def moves(me: str, held: Set[int], alive: Set[str], owners: Mapping[int, str], p
     everybody = alive | {me}
     share = -(-partitions // len(everybody))
     limit = min(share, most) if most else share
-    free = [p for p in range(partitions) if p not in held and owners.get(p, "") not in everybody - {me}]
-    turn = zlib.crc32(me.encode()) % partitions  # schedulers that start together begin at different places
+    free = [
+        p for p in range(partitions) if p not in held and owners.get(p, "") not in everybody - {me}
+    ]
+    turn = (
+        zlib.crc32(me.encode()) % partitions
+    )  # schedulers that start together begin at different places
     free.sort(key=lambda partition: (partition - turn) % partitions)
     surplus = len(held) - limit
     return Moves(

@@ -6,7 +6,10 @@ import zlib
 
 from dagnats.core.model import RetryPolicy
 from dagnats.limits import (
-    RETRY_AFTER_MAX_MS, RETRY_AFTER_MIN_MS, RETRY_DELAY_MAX_MS, RETRY_DELAY_MIN_MS,
+    RETRY_AFTER_MAX_MS,
+    RETRY_AFTER_MIN_MS,
+    RETRY_DELAY_MAX_MS,
+    RETRY_DELAY_MIN_MS,
 )  # fmt: skip
 
 _EXPONENT_MAX = 64.0  # beyond this every policy is at its cap

@@ -46,7 +46,14 @@ def waiting(scope: Scope, due_ms: int, **changes: object) -> StepState:
 
 def completed(scope: Scope, output: object) -> StepState:
     """The step done, with its output."""
-    return replace(scope.state, status=COMPLETED, output=output, error=None, checkpoint=ABSENT, ended_ms=scope.at_ms)
+    return replace(
+        scope.state,
+        status=COMPLETED,
+        output=output,
+        error=None,
+        checkpoint=ABSENT,
+        ended_ms=scope.at_ms,
+    )
 
 
 def failed(scope: Scope, error: StepError) -> StepState:

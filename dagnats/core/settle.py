@@ -15,14 +15,24 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from dagnats.core.conditions import holds
-from dagnats.core.draft import Draft
+from dagnats.core.draft import Draft, Ending
 from dagnats.core.graph import NOWHERE, Node
 from dagnats.core.inputs import run_output, step_input
 from dagnats.core.kinds import KINDS
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
 from dagnats.core.state import (
-    CANCELLED, COMPLETED, FAILED, OPEN, PENDING, QUEUED, RECOVERED, SATISFIED, SKIPPED, StepError, StepState,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    OPEN,
+    PENDING,
+    QUEUED,
+    RECOVERED,
+    SATISFIED,
+    SKIPPED,
+    StepError,
+    StepState,
 )  # fmt: skip
 from dagnats.core.templates import PathMissing
 
@@ -50,7 +60,9 @@ def ready(draft: Draft, node: Node) -> None:
     """All parents are satisfied: bypass, skip or enter."""
     state = draft.state(node.position)
     if any(_bypasses(draft.state(parent)) for parent in node.parents):
-        draft.put(node.position, replace(state, status=SKIPPED, bypassed=True, ended_ms=draft.at_ms))
+        draft.put(
+            node.position, replace(state, status=SKIPPED, bypassed=True, ended_ms=draft.at_ms)
+        )
         return
     step = node.step
     if step.skip_if is not None or step.when is not None:
@@ -64,7 +76,9 @@ def ready(draft: Draft, node: Node) -> None:
             step_input(draft.graph, node, draft.run.steps.replace(draft.changed), draft.run.input)
         except PathMissing as missing:
             error = StepError(f'input of step "{step.id}": {missing}', "invalid_input")
-            draft.put(node.position, replace(state, status=FAILED, error=error, ended_ms=draft.at_ms))
+            draft.put(
+                node.position, replace(state, status=FAILED, error=error, ended_ms=draft.at_ms)
+            )
             return
     draft.put(node.position, KINDS[step.kind].enter(draft.scope(node)))
 
@@ -106,10 +120,9 @@ def _recover(draft: Draft, handler: Node) -> None:
             draft.put(node.position, replace(state, status=RECOVERED))
 
 
-def close(draft: Draft) -> Run:
+def close(draft: Draft, ending: Ending) -> Run:
     """End the run: the only place that does, whatever the ending."""
-    assert draft.ending is not None
-    status, error, failed_at = draft.ending
+    status, error, failed_at = ending
     abandoned = False
     for node in draft.graph.nodes:
         state = draft.state(node.position)
@@ -118,11 +131,15 @@ def close(draft: Draft) -> Run:
         abandoned = abandoned or state.status == QUEUED
         unused = node.aux and state.status == PENDING
         ended = SKIPPED if unused else CANCELLED
-        draft.changed[node.position] = replace(state, status=ended, due_ms=0, bound_ms=0, ended_ms=draft.at_ms)
+        draft.changed[node.position] = replace(
+            state, status=ended, due_ms=0, bound_ms=0, ended_ms=draft.at_ms
+        )
     output = ABSENT
     if status == COMPLETED:
         try:
-            output = run_output(draft.graph, draft.run.steps.replace(draft.changed), draft.run.input)
+            output = run_output(
+                draft.graph, draft.run.steps.replace(draft.changed), draft.run.input
+            )
         except PathMissing as missing:
             status, error = FAILED, StepError(f"output of the run: {missing}", "invalid_output")
     return draft.result(

@@ -39,9 +39,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     abandoned: bool = False
 
 
-_COPIED = tuple(
-    name for name in Snapshot.__struct_fields__ if name not in ("version", "steps")
-)
+_COPIED = tuple(name for name in Snapshot.__struct_fields__ if name not in ("version", "steps"))
 _decoder = msgspec.json.Decoder(Snapshot)
 
 
@@ -65,4 +63,4 @@ def restore(snapshot: Snapshot, graph: Graph | None) -> Run | None:
     if graph is not None and len(snapshot.steps) not in (0, len(graph.nodes)):
         return None
     values = {name: getattr(snapshot, name) for name in _COPIED}
-    return Run(graph=graph, steps=Table.of(snapshot.steps), **values)
+    return Run(graph=graph, steps=Table[StepState].of(snapshot.steps), **values)

@@ -39,9 +39,10 @@ class StepError(Struct, frozen=True, omit_defaults=True):
 class StepState(Struct, frozen=True, omit_defaults=True):
     """A step at one moment.
 
-    ``blockers`` counts parents that are not satisfied yet. ``attempt`` counts executions from 1 within
-    an iteration, ``iteration`` from 0. ``due_ms`` is when a waiting step goes on, ``bound_ms`` when a
-    loop's time is over, ``since_ms`` when the ticket in force was dispatched. ``bypassed`` marks a step skipped because a failure above it was recovered.
+    ``blockers`` counts parents that are not satisfied yet. ``attempt`` counts executions from 1
+    within an iteration, ``iteration`` from 0. ``due_ms`` is when a waiting step goes on, ``bound_ms``
+    when a loop's time is over, ``since_ms`` when the ticket in force was dispatched. ``bypassed``
+    marks a step that was skipped because a failure above it was recovered.
     """
 
     status: str = PENDING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Table(Generic[T]):
             yield from chunk
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Table) and self._chunks == other._chunks
+        return isinstance(other, Table) and self._chunks == cast("Table[T]", other)._chunks
 
     def __hash__(self) -> int:
         return hash(self._chunks)

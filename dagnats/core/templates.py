@@ -1,4 +1,6 @@
-"""Templates: JSON with holes. ``{"$input": "a.b"}`` is a part of the run's input, ``{"$step": "draft",
+"""Templates: JSON with holes.
+
+``{"$input": "a.b"}`` is a part of the run's input, ``{"$step": "draft",
 "path": "title"}`` a part of a step's output; ``{"$literal": …}`` is taken as it is.
 
 A path is a dotted string, or an array of keys where a key holds a dot; numbers index arrays; an empty
@@ -7,8 +9,8 @@ path is the whole value. Values are passed on as the bytes they arrived in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw
@@ -29,9 +31,18 @@ def path_of(written: object) -> Path:
     """The keys of a path as it is written in a template or a condition."""
     if isinstance(written, str):
         return tuple(written.split(".")) if written else ()
-    if isinstance(written, list | tuple):
-        return tuple(str(key) for key in written)
-    raise ValueError(f"{written!r} is not a path: write 'a.b' or ['a', 'b']")
+    keys = _array(written)
+    if keys is None:
+        raise ValueError(f"{written!r} is not a path: write 'a.b' or ['a', 'b']")
+    return tuple(str(key) for key in keys)
+
+
+def _object(item: object) -> dict[str, Any] | None:
+    return cast("dict[str, Any]", item) if isinstance(item, dict) else None
+
+
+def _array(item: object) -> Sequence[Any] | None:
+    return cast("Sequence[Any]", item) if isinstance(item, list | tuple) else None
 
 
 def select(value: Raw, path: Path, source: str = "value") -> Raw:
@@ -65,16 +76,18 @@ def hole(item: object) -> tuple[str, Path] | None:
     Raises:
         ValueError: it looks like a hole but is not one.
     """
-    if not isinstance(item, dict):
+    members = _object(item)
+    if members is None:
         return None
-    if "$input" in item:
-        _only(item, "$input")
-        return "", path_of(item["$input"])
-    if "$step" in item:
-        _only(item, "$step", "path")
-        if not isinstance(item["$step"], str) or not item["$step"]:
+    if "$input" in members:
+        _only(members, "$input")
+        return "", path_of(members["$input"])
+    if "$step" in members:
+        _only(members, "$step", "path")
+        step = members["$step"]
+        if not isinstance(step, str) or not step:
             raise ValueError('"$step" names a step')
-        return item["$step"], path_of(item.get("path", ""))
+        return step, path_of(members.get("path", ""))
     return None
 
 
@@ -87,16 +100,13 @@ def _only(item: dict[str, Any], *keys: str) -> None:
 def holes(template: object) -> Iterator[tuple[str, Path]]:
     """Every hole of a template."""
     found = hole(template)
+    members = _object(template)
     if found is not None:
         yield found
-    elif isinstance(template, dict):
-        if "$literal" in template:
-            _only(template, "$literal")
-            return
-        for part in template.values():
-            yield from holes(part)
-    elif isinstance(template, list):
-        for part in template:
+    elif members is not None and "$literal" in members:
+        _only(members, "$literal")
+    else:
+        for part in members.values() if members is not None else _array(template) or ():
             yield from holes(part)
 
 
@@ -116,13 +126,12 @@ def _tree(template: object, lookup: Lookup) -> object:
     found = hole(template)
     if found is not None:
         return _fill(found, lookup)
-    if isinstance(template, dict):
-        if "$literal" in template:
-            return template["$literal"]
-        return {key: _tree(part, lookup) for key, part in template.items()}
-    if isinstance(template, list):
-        return [_tree(part, lookup) for part in template]
-    return template
+    members, items = _object(template), _array(template)
+    if members is not None:
+        if "$literal" in members:
+            return members["$literal"]
+        return {key: _tree(part, lookup) for key, part in members.items()}
+    return template if items is None else [_tree(part, lookup) for part in items]
 
 
 def _fill(found: tuple[str, Path], lookup: Lookup) -> Raw:
@@ -133,10 +142,9 @@ def _fill(found: tuple[str, Path], lookup: Lookup) -> Raw:
 
 def literal(value: object) -> object:
     """Plain JSON as a template: guarded where it would be taken for a hole."""
-    if isinstance(value, dict):
-        if any(key in value for key in _HOLES):
-            return {"$literal": value}
-        return {key: literal(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [literal(part) for part in value]
-    return value
+    members, items = _object(value), _array(value)
+    if members is not None:
+        if any(key in members for key in _HOLES):
+            return {"$literal": members}
+        return {key: literal(part) for key, part in members.items()}
+    return value if items is None else [literal(part) for part in items]

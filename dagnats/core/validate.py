@@ -11,11 +11,17 @@ from dagnats.core.kinds import KINDS, KINDS_LATER
 from dagnats.core.model import Advice, Condition, Problem, RetryPolicy, Step, Workflow
 from dagnats.core.templates import holes, path_of
 from dagnats.limits import (
-    DURATION_MAX_MS, ITERATIONS_MAX, METADATA_ENTRIES_MAX, NAME_LENGTH_MAX, RETRIES_MAX, STEP_TIMEOUT_MAX_MS,
+    DURATION_MAX_MS,
+    ITERATIONS_MAX,
+    METADATA_ENTRIES_MAX,
+    NAME_LENGTH_MAX,
+    RETRIES_MAX,
+    STEP_TIMEOUT_MAX_MS,
     STEPS_MAX,
 )  # fmt: skip
 
 _STEP_ID = re.compile(rf"[A-Za-z0-9_.\-]{{1,{NAME_LENGTH_MAX}}}\Z")
+_MULTIPLIER_MAX = 1_000_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -42,12 +48,16 @@ def _workflow_problems(workflow: Workflow) -> Iterator[Problem]:
     if not workflow.steps:
         yield Problem("workflow.steps", "there are no steps", "add at least one")
     if len(workflow.steps) > STEPS_MAX:
-        yield Problem("workflow.steps", f"{len(workflow.steps)} steps", f"split it: at most {STEPS_MAX}")
+        yield Problem(
+            "workflow.steps", f"{len(workflow.steps)} steps", f"split it: at most {STEPS_MAX}"
+        )
     yield from _duration_problems("workflow.timeout", workflow.timeout_ms, DURATION_MAX_MS)
     if workflow.default_retry:
         yield from _retry_problems("workflow.default_retry", workflow.default_retry)
     if workflow.idempotency_key and "" in workflow.idempotency_key.split("."):
-        yield Problem("workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"')
+        yield Problem(
+            "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
+        )
     yield from _template_problems("workflow.output", workflow.output, workflow, None)
 
 
@@ -69,26 +79,38 @@ def _graph_problems(workflow: Workflow) -> Iterator[Problem]:
     for step in workflow.steps:
         for name in step.depends_on:
             if name not in known:
-                yield Problem(f'step "{step.id}"', f'depends on "{name}", which is no step', "correct the name")
+                yield Problem(
+                    f'step "{step.id}"',
+                    f'depends on "{name}", which is no step',
+                    "correct the name",
+                )
         if len(set(step.depends_on)) != len(step.depends_on):
             yield Problem(f'step "{step.id}"', "names a dependency twice", "name it once")
-    edges = {step.id: [name for name in step.depends_on if name in known] for step in workflow.steps}
+    edges = {
+        step.id: [name for name in step.depends_on if name in known] for step in workflow.steps
+    }
     try:
         graphlib.TopologicalSorter(edges).prepare()
     except graphlib.CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
-        yield Problem("workflow.steps", f"there is a cycle: {cycle}", "remove one of its dependencies")
+        yield Problem(
+            "workflow.steps", f"there is a cycle: {cycle}", "remove one of its dependencies"
+        )
     yield from _handler_problems(workflow, known)
 
 
 def _handler_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
     handlers = {step.on_failure for step in workflow.steps if step.on_failure}
     if workflow.steps and known <= handlers:
-        yield Problem("workflow.steps", "every step is an on_failure step", "add a step that runs first")
+        yield Problem(
+            "workflow.steps", "every step is an on_failure step", "add a step that runs first"
+        )
     for step in workflow.steps:
         where, target = f'step "{step.id}"', step.on_failure
         if target and target not in known:
-            yield Problem(where, f'on_failure names "{target}", which is no step', "correct the name")
+            yield Problem(
+                where, f'on_failure names "{target}", which is no step', "correct the name"
+            )
         if target and target == step.id:
             yield Problem(where, "on_failure names the step itself", "name another step")
         if step.id in handlers and step.depends_on:
@@ -120,7 +142,9 @@ def _step_problems(step: Step, workflow: Workflow) -> Iterator[Problem]:
             yield from _condition_problems(f"{where}.{name}", condition, step)
     yield from _template_problems(f"{where}.input", step.input, workflow, step)
     if len(step.metadata) > METADATA_ENTRIES_MAX:
-        yield Problem(f"{where}.metadata", "too many entries", f"keep at most {METADATA_ENTRIES_MAX}")
+        yield Problem(
+            f"{where}.metadata", "too many entries", f"keep at most {METADATA_ENTRIES_MAX}"
+        )
     if step.kind == "agent_loop":
         yield from _loop_problems(where, step)
 
@@ -131,8 +155,12 @@ def _loop_problems(where: str, step: Step) -> Iterator[Problem]:
         cure = f"set max_iterations to 1 … {ITERATIONS_MAX}"
         yield Problem(f"{where}.config.max_iterations", "an agent loop needs a bound", cure)
     if loop is not None:
-        yield from _duration_problems(f"{where}.config.max_duration", loop.max_duration_ms, DURATION_MAX_MS)
-        yield from _duration_problems(f"{where}.config.loop_delay", loop.loop_delay_ms, DURATION_MAX_MS)
+        yield from _duration_problems(
+            f"{where}.config.max_duration", loop.max_duration_ms, DURATION_MAX_MS
+        )
+        yield from _duration_problems(
+            f"{where}.config.loop_delay", loop.loop_delay_ms, DURATION_MAX_MS
+        )
 
 
 def _duration_problems(where: str, value_ms: int, most_ms: int) -> Iterator[Problem]:
@@ -145,10 +173,12 @@ def _duration_problems(where: str, value_ms: int, most_ms: int) -> Iterator[Prob
 
 def _retry_problems(where: str, policy: RetryPolicy) -> Iterator[Problem]:
     if not 1 <= policy.attempts <= RETRIES_MAX + 1:
-        yield Problem(f"{where}.max_attempts", f"{policy.attempts - 1} retries", f"use 0 … {RETRIES_MAX}")
+        yield Problem(
+            f"{where}.max_attempts", f"{policy.attempts - 1} retries", f"use 0 … {RETRIES_MAX}"
+        )
     if policy.initial_ms < 1 or policy.max_ms < 0:
         yield Problem(where, "a delay is negative or zero", "write positive durations")
-    if not 0 < policy.multiplier <= 1_000_000:
+    if not 0 < policy.multiplier <= _MULTIPLIER_MAX:
         yield Problem(f"{where}.multiplier", f"{policy.multiplier}", "use a number above 0")
     if not 0 <= policy.jitter <= 1:
         yield Problem(f"{where}.jitter", f"{policy.jitter}", "use a part between 0 and 1")
@@ -156,14 +186,20 @@ def _retry_problems(where: str, policy: RetryPolicy) -> Iterator[Problem]:
 
 def _condition_problems(where: str, condition: Condition, step: Step) -> Iterator[Problem]:
     if condition.step and condition.step not in step.depends_on:
-        yield Problem(where, f'looks at "{condition.step}", which is not in depends_on', "add it to depends_on")
+        yield Problem(
+            where,
+            f'looks at "{condition.step}", which is not in depends_on',
+            "add it to depends_on",
+        )
     try:
         path_of(condition.field)
     except ValueError as error:
         yield Problem(f"{where}.field", str(error), "correct the path")
 
 
-def _template_problems(where: str, template: object, workflow: Workflow, step: Step | None) -> Iterator[Problem]:
+def _template_problems(
+    where: str, template: object, workflow: Workflow, step: Step | None
+) -> Iterator[Problem]:
     known = {other.id for other in workflow.steps}
     try:
         found = list(holes(template))
@@ -174,4 +210,6 @@ def _template_problems(where: str, template: object, workflow: Workflow, step: S
         if name and name not in known:
             yield Problem(where, f'uses "{name}", which is no step', "correct the name")
         elif name and step is not None and name not in step.depends_on:
-            yield Problem(where, f'uses "{name}", which is not in depends_on', "add it to depends_on")
+            yield Problem(
+                where, f'uses "{name}", which is not in depends_on', "add it to depends_on"
+            )

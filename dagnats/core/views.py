@@ -101,7 +101,11 @@ def text_of_time(ms: int) -> str:
     """Unix milliseconds as RFC 3339 in UTC; empty for 0."""
     if not ms:
         return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(ms / 1000, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def view_error(error: StepError | None) -> ErrorView | None:
@@ -113,7 +117,14 @@ def view_run(run: Run, running: dict[str, str] | None = None, now_ms: int = 0) -
     """A run for people. ``running`` says which worker is at which ticket; ``now_ms`` ends what has not ended."""
     graph = run.graph
     ended = run.closed_ms or now_ms
-    steps = [_view_step(graph, position, run.steps[position], running or {}, now_ms) for position in range(len(run.steps))] if graph else []
+    steps = (
+        [
+            _view_step(graph, position, run.steps[position], running or {}, now_ms)
+            for position in range(len(run.steps))
+        ]
+        if graph
+        else []
+    )
     return RunView(
         run_id=run.id,
         workflow=run.workflow,
@@ -133,7 +144,9 @@ def view_run(run: Run, running: dict[str, str] | None = None, now_ms: int = 0) -
     )
 
 
-def _view_step(graph: Graph, position: int, state: StepState, running: dict[str, str], now_ms: int) -> StepView:
+def _view_step(
+    graph: Graph, position: int, state: StepState, running: dict[str, str], now_ms: int
+) -> StepView:
     step = graph.nodes[position].step
     policy = step.retry or graph.workflow.default_retry
     worker = running.get(ticket_text(step.id, state), "") if state.status == QUEUED else ""

@@ -36,22 +36,30 @@ async def last(link: Link, stream: str, subject: str) -> Record | None:
     return _record(answer, stream)
 
 
-async def read(
-    link: Link, stream: str, subject: str, after_seq: int = 0, since_ms: int = 0
-) -> list[Record]:
-    """Every message of a subject filter after a sequence, or from a time on, in order."""
+async def read(link: Link, stream: str, subject: str, after_seq: int = 0) -> list[Record]:
+    """Every message of a subject filter after a sequence, in order."""
     found: list[Record] = []
-    start: dict[str, Any] = {"seq": after_seq + 1}
-    if since_ms:
-        start = {"start_time": rfc3339(since_ms)}
+    start = after_seq + 1
     while True:
-        page, more = await _ask(
-            link, stream, {**start, "next_by_subj": subject, "batch": HISTORY_BATCH_MAX}
-        )
-        found += page
+        part, more = await page(link, stream, subject, start)
+        found += part
         if not more:
             return found
-        start = {"seq": page[-1].entry.seq + 1}
+        start = part[-1].entry.seq + 1
+
+
+async def page(link: Link, stream: str, subject: str, seq: int) -> tuple[list[Record], bool]:
+    """The first messages of a subject filter from a sequence on, and whether there are more."""
+    return await _ask(
+        link, stream, {"seq": seq, "next_by_subj": subject, "batch": HISTORY_BATCH_MAX}
+    )
+
+
+async def first_since(link: Link, stream: str, subject: str, since_ms: int) -> Record | None:
+    """The first message of a subject filter from a time on."""
+    start = rfc3339(since_ms)
+    found, _ = await _ask(link, stream, {"start_time": start, "next_by_subj": subject, "batch": 1})
+    return found[0] if found else None
 
 
 async def last_of_each(
@@ -65,8 +73,8 @@ async def last_of_each(
         body: dict[str, Any] = {"multi_last": list(subjects[at : at + _SUBJECTS_MAX])}
         if up_to_seq:
             body["up_to_seq"] = up_to_seq
-        page, _ = await _ask(link, stream, body)
-        found += page
+        part, _ = await _ask(link, stream, body)
+        found += part
     return found
 
 

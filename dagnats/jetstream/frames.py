@@ -44,7 +44,17 @@ class FrameReader:
         self._have = self._need = 0
 
     async def parse(self, data: bytes = b"") -> None:
-        """Read every whole frame; keep the rest for the next call."""
+        """Read every whole frame; keep the rest for the next call.
+
+        Raises:
+            ProtocolError: these are no frames; nats-py then connects again.
+        """
+        try:
+            await self._read(data)
+        except (ValueError, IndexError) as problem:  # nats-py would stop reading, without a word
+            raise ProtocolError(str(problem)) from problem
+
+    async def _read(self, data: bytes) -> None:
         if self._parts:
             self._parts.append(data)
             self._have += len(data)
@@ -68,27 +78,28 @@ class FrameReader:
             if stop + 2 > end:
                 self._need = stop + 2 - at
                 break
-            await self._message(words, data, line + 2, stop)
+            headed = data[at] == _H
+            reply = words[3] if len(words) == 5 + headed else b""
+            split = line + 2 + int(words[-2]) if headed else line + 2
+            headers, payload = data[line + 2 : split], data[split:stop]
             at = stop + 2
+            number = int(words[2])
+            heard = self.direct.get(number)
+            if heard is not None:
+                self._hear(heard, words[1], reply, headers, payload)
+            else:
+                await self._client._process_msg(number, words[1], reply, payload, headers)
         if at < end:
             self._parts.append(data[at:] if at else data)
             self._have = end - at
 
-    async def _message(self, words: list[bytes], data: bytes, start: int, stop: int) -> None:
-        headed = words[0] == b"HMSG"
-        reply = words[3] if len(words) == 5 + headed else b""
-        split = start + int(words[-2]) if headed else start
-        number = int(words[2])
-        heard = self.direct.get(number)
-        if heard is None:
-            await self._client._process_msg(
-                number, words[1], reply, data[split:stop], data[start:split]
-            )
-            return
+    def _hear(
+        self, heard: Heard, subject: bytes, reply: bytes, headers: bytes, data: bytes
+    ) -> None:
         try:
-            heard(words[1], reply, data[start:split], data[split:stop])
+            heard(subject, reply, headers, data)
         except Exception:  # one bad message must not end the reading of all others
-            log.exception("a message on %s could not be handled", words[1].decode(errors="replace"))
+            log.exception("a message on %s could not be handled", subject.decode(errors="replace"))
 
     async def _control(self, line: bytes) -> None:
         word = line[:4].upper()

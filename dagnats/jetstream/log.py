@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from dagnats.errors import WrongSequence
-from dagnats.jetstream import direct
+from dagnats.jetstream import direct, lookup
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.publisher import Publisher
 from dagnats.ports import Append, Entry, Stored
@@ -67,19 +67,17 @@ class JetStreamLog:
         found = await direct.last_of_each(self._link, names.EVENTS, subjects)
         return [record.entry for record in found]
 
-    async def newest(self, subject: str, since_ms: int = 0) -> list[Entry]:
-        """The first message of every subject of a filter, newest first, none from before a time."""
-        firsts: dict[str, Entry] = {}
-        for record in await direct.read(self._link, names.EVENTS, subject, since_ms=since_ms):
-            firsts.setdefault(record.entry.subject, record.entry)
-        if firsts and since_ms:
-            before = next(iter(firsts.values())).seq - 1
-            older = await direct.last_of_each(
-                self._link, names.EVENTS, list(firsts), up_to_seq=before
-            )
-            for record in older:
-                del firsts[record.entry.subject]
-        return list(reversed(firsts.values()))
+    def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
+        """The messages of a wildcard filter in pages, newest first, none from before a time."""
+        return lookup.newest(self._link, names.EVENTS, subject, since_ms)
+
+    async def subjects_of(self, subject: str) -> list[str]:
+        """The literal subjects of a wildcard filter that have messages, in no order."""
+        return await lookup.subjects_of(self._link, names.EVENTS, subject)
+
+    async def count(self, subject: str) -> int:
+        """How many literal subjects of a wildcard filter have messages."""
+        return await lookup.count(self._link, names.EVENTS, subject)
 
     async def disarm(self, run: str) -> None:
         """Remove a run's timer, if one is armed."""

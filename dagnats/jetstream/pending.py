@@ -58,9 +58,9 @@ def message_size(frame: bytes) -> int:
 def stored_of(payload: bytes) -> Stored:
     """``{"stream":"X","seq":12,"duplicate":true}`` without building a dictionary."""
     at = payload.index(b'"seq":') + 6
-    end = at
-    while end < len(payload) and payload[end] not in b",} ":
-        end += 1
+    end = payload.find(b",", at)
+    if end < 0:
+        end = payload.index(b"}", at)
     return Stored(int(payload[at:end]), b'"duplicate"' in payload)
 
 

@@ -68,8 +68,8 @@ def blob_stream() -> str:
 def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, Any]]:
     """Every stream's configuration, in the order of making: sources before what sources them.
 
-    ``storage_bytes`` is what the account may store, or ``UNLIMITED``; then streams have no byte limit
-    of their own, so that the server's whole store is open to whichever needs it.
+    ``storage_bytes`` is what the account may store, or ``UNLIMITED``; then streams have no byte
+    limit of their own, so that the server's whole store is open to whichever needs it.
     """
     made = [
         _stream(subjects.TIMERS, subjects.TIMERS_SUBJECTS, allow_msg_schedules=True,

@@ -78,7 +78,7 @@ class Publisher:
         if len(frame) > self._link.max_payload and message_size(frame) > self._link.max_payload:
             raise PayloadTooLarge(
                 f"a message of {len(append.payload)} bytes for {append.subject} is above the "
-                f"server's max_payload of {self._link.max_payload}; raise that or keep the payload smaller"
+                f"server's max_payload of {self._link.max_payload}; raise that or send less"
             )
         pending = Pending(append, frame, fence, self._loop.time(), PUBLISH_TIMEOUT_MS)
         if self._closed:
@@ -110,7 +110,7 @@ class Publisher:
     # -- writing ---------------------------------------------------------------------------------
 
     def _fill(self, out: list[bytes]) -> None:
-        """What window and fences allow goes from the backlog to the socket (the link calls this)."""
+        """What window and fences allow goes from the backlog to the socket; the link calls this."""
         if self._loop.time() < self._held_until:
             return
         if self._again:

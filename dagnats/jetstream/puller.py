@@ -106,7 +106,7 @@ class Puller:
             self._ended(undelivered)
             return
         log.debug("a pull on %s ended: %s %s", self._subject, status, description_of(headers))
-        gone = status == NO_RESPONDERS or b"Deleted" in headers
+        gone = status == NO_RESPONDERS or b"Deleted" in headers or b"Leadership" in headers
         asyncio.get_running_loop().call_later(_PAUSE_S, lambda: self._later(undelivered, gone=gone))
 
     def _later(self, undelivered: int, *, gone: bool) -> None:
@@ -127,7 +127,7 @@ class Puller:
         lost, self.outstanding = self.outstanding, 0
         if lost:
             log.debug("%d messages asked of %s were never answered for", lost, self._subject)
-            self._ended(lost)
+            self._later(lost, gone=True)
 
     def _dropped(self) -> None:
         self._asked.clear()

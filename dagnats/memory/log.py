@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from dagnats.errors import LeaseLost, PublishFailed
 from dagnats.limits import PULL_EXPIRES_MS
@@ -67,9 +67,21 @@ class MemoryLog:
         found = [self._events.last(subject) for subject in subjects]
         return [entry for entry in found if entry is not None]
 
-    async def newest(self, subject: str, since_ms: int = 0) -> list[Entry]:
-        """The first message of every subject of a filter, newest first, none from before a time."""
-        return [entry for entry in self._events.firsts(subject) if entry.at_ms >= since_ms]
+    async def newest(
+        self, subject: str, since_ms: int = 0
+    ) -> AsyncGenerator[list[Entry], None]:
+        """The messages of a wildcard filter, newest first, none from before a time, in one page."""
+        found = [each for each in self._events.matching(subject) if each.at_ms >= since_ms]
+        if found:
+            yield found[::-1]
+
+    async def subjects_of(self, subject: str) -> list[str]:
+        """The literal subjects of a wildcard filter that have messages, in no order."""
+        return list({each.subject for each in self._events.matching(subject)})
+
+    async def count(self, subject: str) -> int:
+        """How many literal subjects of a wildcard filter have messages."""
+        return len(await self.subjects_of(subject))
 
     async def last_seq(self) -> int:
         """The sequence of the log's last message."""

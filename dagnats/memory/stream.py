@@ -70,13 +70,9 @@ class Stream:
         """The last entry of a literal subject."""
         return self._last.get(subject)
 
-    def firsts(self, pattern: str) -> list[Entry]:
-        """The first entry of each subject of a filter, the youngest first."""
-        found: dict[str, Entry] = {}
-        for entry in self.entries:
-            if entry.subject not in found and matches(pattern, entry.subject):
-                found[entry.subject] = entry
-        return sorted(found.values(), key=_seq, reverse=True)
+    def matching(self, pattern: str) -> list[Entry]:
+        """The entries of a filter, in order."""
+        return [entry for entry in self.entries if matches(pattern, entry.subject)]
 
     def drop(self, entry: Entry) -> None:
         """Delete one entry; its sequence is not used again."""

@@ -52,7 +52,14 @@ class Ownership:
     """One scheduler's view of who owns what, renewed by calling ``renew`` every LEASE_RENEW_MS."""
 
     def __init__(
-        self, me: str, documents: Documents, partitions: int, clock: Clock, *, most: int = 0, ttl_ms: float = LEASE_TTL_MS
+        self,
+        me: str,
+        documents: Documents,
+        partitions: int,
+        clock: Clock,
+        *,
+        most: int = 0,
+        ttl_ms: float = LEASE_TTL_MS,
     ) -> None:
         self.me = me
         self.held: set[int] = set()
@@ -102,7 +109,7 @@ class Ownership:
         alive: set[str] = set()
         for key, (_, revision) in entries.items():
             name = key.removeprefix(_SCHEDULER)
-            if name == key or name == self.me:
+            if name in (key, self.me):
                 continue
             seen = self._seen.get(name)
             if seen is None or seen.revision != revision:

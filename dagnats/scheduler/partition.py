@@ -20,7 +20,12 @@ from dagnats.core.events import Event, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
 from dagnats.errors import CodecError
-from dagnats.limits import CLOSED_REMEMBERED_MAX, RUN_IDLE_MS, RUNS_IN_MEMORY_MAX, SNAPSHOT_EVERY_FACTS
+from dagnats.limits import (
+    CLOSED_REMEMBERED_MAX,
+    RUN_IDLE_MS,
+    RUNS_IN_MEMORY_MAX,
+    SNAPSHOT_EVERY_FACTS,
+)
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.loading import Loader
@@ -117,7 +122,9 @@ class Partition:
         if event.seq <= slot.run.seq:
             return
         if not self._loader.authentic(run_id, event):
-            self._poison(delivery, run_id, "the answer does not return the nonce of its ticket", batch)
+            self._poison(
+                delivery, run_id, "the answer does not return the nonce of its ticket", batch
+            )
             return
         before = slot.run
         event = await self._loader.prepared(before, event)
@@ -126,12 +133,20 @@ class Partition:
             batch.armed.append(run_id)
         await self._collect(slot, commands, batch)
 
-    async def _slot(self, run_id: str, event: Event, delivery: Delivery, batch: Batch, now: float) -> Slot | None:
+    async def _slot(
+        self, run_id: str, event: Event, delivery: Delivery, batch: Batch, now: float
+    ) -> Slot | None:
         """The run's slot: a new run, or one loaded from the log with what it still owes."""
         fact = event.fact
-        if isinstance(fact, RunStarted) and delivery.delivered == 1 and delivery.seq > self._horizon:
+        if (
+            isinstance(fact, RunStarted)
+            and delivery.delivered == 1
+            and delivery.seq > self._horizon
+        ):
             self._horizon = delivery.seq
-            graph = self._registry.cached(fact.definition) or await self._registry.graph(fact.definition)
+            graph = self._registry.cached(fact.definition) or await self._registry.graph(
+                fact.definition
+            )
             slot = self._runs[run_id] = Slot(new_run(run_id, graph), now)
             return slot
         loaded = await self._loader.load(run_id)
@@ -155,8 +170,12 @@ class Partition:
                 batch.closed.append(slot.run)
 
     def _poison(self, delivery: Delivery, run_id: str, reason: str, batch: Batch) -> None:
-        log.error("fact %d on %s went to the dead letters: %s", delivery.seq, delivery.subject, reason)
-        batch.dead.append(poison_letter(delivery.subject, run_id, delivery.payload, delivery.seq, reason))
+        log.error(
+            "fact %d on %s went to the dead letters: %s", delivery.seq, delivery.subject, reason
+        )
+        batch.dead.append(
+            poison_letter(delivery.subject, run_id, delivery.payload, delivery.seq, reason)
+        )
 
     # -- committing --------------------------------------------------------------------------------
 
@@ -189,7 +208,9 @@ class Partition:
     async def _abandon(self, run: Run) -> None:
         """Tickets of a run that ended early: out of the queue, and out of workers' hands."""
         reason = run.error.message if run.error else run.status
-        await self._outside.notices.tell(subjects.CANCELLED, encode(CancelledNotice(run=run.id, reason=reason)))
+        await self._outside.notices.tell(
+            subjects.CANCELLED, encode(CancelledNotice(run=run.id, reason=reason))
+        )
         await self._outside.queue.purge_run(run.id)
 
     def _retire(self, run_id: str) -> None:

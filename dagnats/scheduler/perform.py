@@ -46,7 +46,9 @@ class Performer:
     def ticket_message(self, run: Run, position: int, ticket: str) -> TaskMessage:
         """What a worker is given for a ticket."""
         if run.graph is None:
-            raise InvariantBroken(f"run {run.id} dispatches {ticket} without a definition (seq {run.seq})")
+            raise InvariantBroken(
+                f"run {run.id} dispatches {ticket} without a definition (seq {run.seq})"
+            )
         node, state = run.graph.nodes[position], run.steps[position]
         step = node.step
         policy = step.retry or run.graph.workflow.default_retry
@@ -83,14 +85,15 @@ class Performer:
         if len(body) <= MESSAGE_SIZE_MAX_BYTES:
             return body
         what = f"input of step {message.step} in run {message.run}"
-        from_store = await payloads.offload(self._blobs, await payloads.restore(self._blobs, message.input), what)
+        from_store = await payloads.offload(
+            self._blobs, await payloads.restore(self._blobs, message.input), what
+        )
         fields = {name: getattr(message, name) for name in TaskMessage.__struct_fields__}
         return encode(TaskMessage(**{**fields, "input": from_store}))
 
     async def _dispatch(self, run: Run, command: Dispatch) -> Append:
         message = self.ticket_message(run, command.position, command.ticket)
-        assert run.graph is not None
-        group = run.graph.nodes[command.position].step.group
+        group = run.graph.nodes[command.position].step.group if run.graph else ""
         subject = subjects.task(self._partition, run.id, message.task, group)
         return Append(subject, await self._encoded(message), command.id)
 
@@ -153,7 +156,13 @@ def _input(run: Run, node: Node) -> Raw:
 
 def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str) -> Append:
     """A dead letter for a message that could not be folded, with everything needed to look at it."""
-    headers = {"Run-Id": run, "Subject": subject, "Sequence": str(seq), "Error": header_text(reason), "Failure": "poison"}
+    headers = {
+        "Run-Id": run,
+        "Subject": subject,
+        "Sequence": str(seq),
+        "Error": header_text(reason),
+        "Failure": "poison",
+    }
     return Append(
         subjects.dead("poison", run or "unknown", subject.rsplit(".", 1)[-1]),
         payload,

@@ -34,7 +34,9 @@ async def deployment_secret(outside: Outside) -> bytes:
         await documents.swap("nonce", msgspec.json.encode(new_secret()), 0)
         found = await documents.get("nonce")
     if found is None:
-        raise DagNatsError("the deployment's secret could not be stored; look at the bucket dagnats_secrets")
+        raise DagNatsError(
+            "the deployment's secret could not be stored; look at the bucket dagnats_secrets"
+        )
     return decode_secret(found[0])
 
 
@@ -77,7 +79,9 @@ class Scheduler:
             with suppress(DagNatsError, TimeoutError):
                 await asyncio.wait_for(self.ownership.leave(), 2)
 
-    async def _keep_lease(self, group: asyncio.TaskGroup, ownership: Ownership, secret: bytes) -> None:
+    async def _keep_lease(
+        self, group: asyncio.TaskGroup, ownership: Ownership, secret: bytes
+    ) -> None:
         try:
             leaving = await ownership.renew()
         except (DagNatsError, TimeoutError) as error:
@@ -91,7 +95,9 @@ class Scheduler:
             await ownership.release(partition)
         for partition in sorted(ownership.held):
             if partition not in self._loops:
-                self._loops[partition] = group.create_task(self._serve(partition, ownership, secret))
+                self._loops[partition] = group.create_task(
+                    self._serve(partition, ownership, secret)
+                )
         self.ready.set()
 
     async def _end_loop(self, partition: int) -> None:
@@ -105,7 +111,9 @@ class Scheduler:
     # -- one partition -----------------------------------------------------------------------------
 
     async def _serve(self, number: int, ownership: Ownership, secret: bytes) -> None:
-        partition = Partition(number, self._outside, self._registry, secret, self._clock, ownership.fence(number))
+        partition = Partition(
+            number, self._outside, self._registry, secret, self._clock, ownership.fence(number)
+        )
         self.partitions[number] = partition
         failures = 0
         while ownership.fence(number)():
@@ -148,7 +156,10 @@ class Scheduler:
                     park_at = clock.time() + _PARK_EVERY_S
 
     async def _settle(
-        self, partition: Partition, feed: FactFeed, batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]]
+        self,
+        partition: Partition,
+        feed: FactFeed,
+        batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]],
     ) -> None:
         while True:
             batch, stored = await batches.get()

@@ -40,7 +40,9 @@ def decode_fact(subject: str, payload: bytes) -> Fact:
         raise CodecError(f"the message on {subject} is not a fact: {error}") from error
     author = subject.rsplit(".", 1)[-1]
     if AUTHORS[type(fact)] != author:
-        raise CodecError(f"the message on {subject} is a fact that only a {AUTHORS[type(fact)]} may write")
+        raise CodecError(
+            f"the message on {subject} is a fact that only a {AUTHORS[type(fact)]} may write"
+        )
     return fact
 
 

@@ -63,7 +63,9 @@ def token(name: str) -> str:
     if _PLAIN.match(name):
         return name if name != DEFAULT_GROUP else "%5F"
     return "".join(
-        char if char.isascii() and (char.isalnum() or char in "_-") else "".join(f"%{byte:02X}" for byte in char.encode())
+        char
+        if char.isascii() and (char.isalnum() or char in "_-")
+        else "".join(f"%{byte:02X}" for byte in char.encode())
         for char in name
     )
 

@@ -27,7 +27,12 @@ class Answering:
         self._blobs = blobs
 
     async def of(
-        self, message: TaskMessage, task: Task[Any, Any], ended: object, reason: Reason | None, ran_ms: int
+        self,
+        message: TaskMessage,
+        task: Task[Any, Any],
+        ended: object,
+        reason: Reason | None,
+        ran_ms: int,
     ) -> Outcome | None:
         """The fact that reports how a call ended; None when there is nothing to report."""
         if isinstance(ended, Abandoned | Raised):
@@ -35,18 +40,35 @@ class Answering:
         try:
             return await self._returned(message, ended, ran_ms)
         except (InvalidInput, PayloadTooLarge) as error:
-            return self.failed(message, f"{task.name} returned what cannot be kept: {error}", "non_retriable", ran_ms)
+            return self.failed(
+                message,
+                f"{task.name} returned what cannot be kept: {error}",
+                "non_retriable",
+                ran_ms,
+            )
 
     async def _returned(self, message: TaskMessage, value: object, ran_ms: int) -> Outcome:
         if not isinstance(value, Continue):
             output = await self._carried(value, f"output of {message.task}")
             return StepSucceeded(
-                ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms, output=output
+                ticket=message.ticket,
+                nonce=message.nonce,
+                worker=self._worker,
+                ran_ms=ran_ms,
+                output=output,
             )
         kept = value.checkpoint is UNSET
-        checkpoint = ABSENT if kept else await self._carried(value.checkpoint, f"checkpoint of {message.task}")
+        checkpoint = (
+            ABSENT
+            if kept
+            else await self._carried(value.checkpoint, f"checkpoint of {message.task}")
+        )
         return StepContinued(
-            ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms, checkpoint=checkpoint
+            ticket=message.ticket,
+            nonce=message.nonce,
+            worker=self._worker,
+            ran_ms=ran_ms,
+            checkpoint=checkpoint,
         )
 
     async def _carried(self, value: Any, what: str) -> Raw:
@@ -55,13 +77,17 @@ class Answering:
         return await payloads.offload(self._blobs, raw, what)
 
     def _not_returned(
-        self, message: TaskMessage, task: Task[Any, Any], ended: Raised | Abandoned, reason: Reason | None, ran_ms: int
+        self,
+        message: TaskMessage,
+        task: Task[Any, Any],
+        ended: Raised | Abandoned,
+        reason: Reason | None,
+        ran_ms: int,
     ) -> Outcome | None:
         if reason == "timeout":
             return self.timed_out(message, ran_ms)
-        if reason is not None:
+        if reason is not None or isinstance(ended, Abandoned):
             return None  # cancelled: the run is over; drained: somebody else will run it
-        assert isinstance(ended, Raised)
         return self._raised(message, task, ended.error, ran_ms)
 
     def timed_out(self, message: TaskMessage, ran_ms: int) -> StepFailed:
@@ -69,7 +95,9 @@ class Answering:
         text = f"timeout: step {message.step} took longer than {message.timeout_ms / 1000:g} s"
         return self.failed(message, text, "timeout", ran_ms)
 
-    def _raised(self, message: TaskMessage, task: Task[Any, Any], error: BaseException, ran_ms: int) -> StepFailed:
+    def _raised(
+        self, message: TaskMessage, task: Task[Any, Any], error: BaseException, ran_ms: int
+    ) -> StepFailed:
         name = type(error).__name__
         if isinstance(error, Fail):
             return self.failed(message, error.reason, "non_retriable", ran_ms, error)
@@ -98,7 +126,7 @@ def user_traceback(error: BaseException) -> str:
     """The end of an exception's traceback, without the frames of this package."""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception:  # an exception whose own __str__ raises is still an outcome
+    except Exception:  # noqa: BLE001  (an exception whose own __str__ raises is still an outcome)
         return type(error).__name__
     lines = text.split("\n")
     kept: list[str] = []

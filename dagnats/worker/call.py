@@ -55,10 +55,15 @@ class Call:
         contexts.enter(self.context)
         try:
             return await function(**kwargs)
-        except BaseException as error:  # user code may raise anything; it is an outcome, not our end
+        except BaseException as error:  # noqa: BLE001  (whatever it is, it is an outcome)
             return Raised(error)
 
-    def run_thread(self, pool: concurrent.futures.Executor, function: Callable[..., Any], kwargs: dict[str, Any]) -> None:
+    def run_thread(
+        self,
+        pool: concurrent.futures.Executor,
+        function: Callable[..., Any],
+        kwargs: dict[str, Any],
+    ) -> None:
         """Begin a plain function in a thread, with this context current."""
         self._thread = _ThreadCall(function, kwargs)
         variables = contextvars.copy_context()
@@ -77,7 +82,9 @@ class Call:
 
     async def wait(self, timeout_ms: int) -> Any:
         """What the function returned, ``Raised``, or ``Abandoned``."""
-        timer = self._loop.call_later(timeout_ms / 1000, self.stop, "timeout") if timeout_ms else None
+        timer = (
+            self._loop.call_later(timeout_ms / 1000, self.stop, "timeout") if timeout_ms else None
+        )
         try:
             return await self._done
         finally:
@@ -121,14 +128,16 @@ class _ThreadCall:
                 return self._function(**self._kwargs)
             finally:
                 self._leave()
-        except BaseException as error:  # as on the loop: an outcome
+        except BaseException as error:  # noqa: BLE001  (as on the loop: an outcome)
             return Raised(error)
 
     def _leave(self) -> None:
         with self._lock:
             thread_id, self._thread_id = self._thread_id, None
             if self._interrupted and thread_id is not None:
-                _raise_in(thread_id, None)  # one that was sent but has not arrived must not hit the pool
+                _raise_in(
+                    thread_id, None
+                )  # one that was sent but has not arrived must not hit the pool
 
     def interrupt(self) -> None:
         """Raise ``Cancelled`` in the function at its next step of Python code."""

@@ -27,7 +27,9 @@ class WorkerDoors:
 
     async def save_checkpoint(self, run: str, step: str, saved: SavedCheckpoint) -> None:
         """Store, replacing what was stored for this step."""
-        state = await payloads.offload(self._outside.blobs, saved.state, f"checkpoint of step {step}")
+        state = await payloads.offload(
+            self._outside.blobs, saved.state, f"checkpoint of step {step}"
+        )
         body = msgspec.json.encode(SavedCheckpoint(saved.iteration, state))
         await self._checkpoints.put(f"{run}.{subjects.token(step)}", body)
 
@@ -37,7 +39,9 @@ class WorkerDoors:
         if found is None:
             return None
         saved = _saved.decode(found[0])
-        return SavedCheckpoint(saved.iteration, await payloads.restore(self._outside.blobs, saved.state))
+        return SavedCheckpoint(
+            saved.iteration, await payloads.restore(self._outside.blobs, saved.state)
+        )
 
     async def emit(self, message: TaskMessage, number: int, data: Raw) -> None:
         """Send a piece of the ticket's token stream; stored for later viewers, not waited for.
@@ -46,12 +50,24 @@ class WorkerDoors:
             PayloadTooLarge: it is no piece but a whole.
         """
         if len(bytes(data)) > CHUNK_SIZE_MAX_BYTES:
-            raise PayloadTooLarge(f"a streamed piece is at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; emit smaller ones")
-        chunk = Chunk(n=number, data=data, step=message.step, attempt=message.attempt, iteration=message.iteration)
+            raise PayloadTooLarge(
+                f"a streamed piece is at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; emit smaller ones"
+            )
+        chunk = Chunk(
+            n=number,
+            data=data,
+            step=message.step,
+            attempt=message.attempt,
+            iteration=message.iteration,
+        )
         place = f"{message.attempt}-{message.iteration}"
-        await self._outside.notices.tell(subjects.stream(message.run, message.step, place), encode(chunk))
+        await self._outside.notices.tell(
+            subjects.stream(message.run, message.step, place), encode(chunk)
+        )
 
     async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
         """Tell watchers that the handler is still at it."""
-        notice = StartedNotice(type="step.heartbeat", ticket=message.ticket, worker=self._worker, detail=detail)
+        notice = StartedNotice(
+            type="step.heartbeat", ticket=message.ticket, worker=self._worker, detail=detail
+        )
         await self._outside.notices.tell(subjects.live(message.run), encode(notice))

@@ -20,21 +20,32 @@ def load_app(target: str) -> App:
     """
     path, _, name = target.partition(":")
     if not path:
-        raise LoadError("name a module: `dagnats worker myproj.tasks`, or a file: `dagnats worker tasks.py`")
+        raise LoadError(
+            "name a module: `dagnats worker myproj.tasks`, or a file: `dagnats worker tasks.py`"
+        )
     module = _module(path)
     if name:
         found = getattr(module, name, None)
         if not isinstance(found, App):
-            have = ", ".join(key for key, value in vars(module).items() if isinstance(value, App)) or "no App"
+            have = (
+                ", ".join(key for key, value in vars(module).items() if isinstance(value, App))
+                or "no App"
+            )
             what = "does not exist" if found is None else f"is a {type(found).__name__}, not an App"
             raise LoadError(f"{target}: {name} {what}; module {module.__name__} has {have}")
         return found
-    apps = list({id(value): value for value in vars(module).values() if isinstance(value, App)}.values())
+    apps = list(
+        {id(value): value for value in vars(module).values() if isinstance(value, App)}.values()
+    )
     if len(apps) == 1:
         return apps[0]
     if not apps:
-        raise LoadError(f'module {module.__name__} ({module.__file__}) has no App; write `app = App("name")` in it')
-    names = ", ".join(f"{path}:{key}" for key, value in vars(module).items() if isinstance(value, App))
+        raise LoadError(
+            f'module {module.__name__} ({module.__file__}) has no App; write `app = App("name")` in it'
+        )
+    names = ", ".join(
+        f"{path}:{key}" for key, value in vars(module).items() if isinstance(value, App)
+    )
     raise LoadError(f"module {module.__name__} has {len(apps)} apps; choose one: {names}")
 
 
@@ -54,7 +65,9 @@ def _module(path: str) -> ModuleType:
             ) from error
         raise LoadError(f"module {path} cannot be imported: {error}") from error
     except Exception as error:
-        raise LoadError(f"module {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise LoadError(
+            f"module {path} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _from_file(path: Path) -> ModuleType:
@@ -76,7 +89,8 @@ def _from_file(path: Path) -> ModuleType:
         return existing
     try:
         spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:
+            raise LoadError(f"{path} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

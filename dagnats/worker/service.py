@@ -59,7 +59,9 @@ class Worker:
         self._drain_ms = drain_ms
         self.keeper = LeaseKeeper(keeper_link, lease_ms, self._clock)
         self.tickets = Tickets(self.name, outside, tasks, self.keeper, self._clock, concurrency)
-        self._channels = [Channel(t.name, t.options.group if group is None else group) for t in tasks.values()]
+        self._channels = [
+            Channel(t.name, t.options.group if group is None else group) for t in tasks.values()
+        ]
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._turn = 0
@@ -94,7 +96,9 @@ class Worker:
             self.keeper.stop()
             self.tickets.close()
             with suppress(DagNatsError, TimeoutError):
-                await asyncio.wait_for(self._outside.documents(subjects.WORKERS).delete(self.name), 2)
+                await asyncio.wait_for(
+                    self._outside.documents(subjects.WORKERS).delete(self.name), 2
+                )
 
     async def _listen(self) -> None:
         notices = self._outside.notices
@@ -128,7 +132,9 @@ class Worker:
                 channel.demand.backlog = 0
             self._fill_soon()
 
-        channel.source = await self._outside.queue.open(channel.task, channel.group, self._lease_ms, deliver, ended)
+        channel.source = await self._outside.queue.open(
+            channel.task, channel.group, self._lease_ms, deliver, ended
+        )
 
     def _take(self, delivery: Delivery) -> None:
         if self._stopping.is_set():
@@ -144,7 +150,10 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._work.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a ticket could not be taken to its end; it will be delivered again", exc_info=task.exception())
+            log.error(
+                "a ticket could not be taken to its end; it will be delivered again",
+                exc_info=task.exception(),
+            )
         self._fill_soon()
 
     def _free(self) -> int:
@@ -209,7 +218,11 @@ class Worker:
             if channel.source is not None:
                 await channel.source.close()
         if self.tickets.running:
-            log.info("stopping: waiting up to %g s for %d handlers", self._drain_ms / 1000, len(self.tickets.running))
+            log.info(
+                "stopping: waiting up to %g s for %d handlers",
+                self._drain_ms / 1000,
+                len(self.tickets.running),
+            )
         if self._work:
             await asyncio.wait(list(self._work), timeout=self._drain_ms / 1000)
         if self._work:

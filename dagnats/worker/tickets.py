@@ -80,7 +80,9 @@ class Tickets:
         self._readers = {name: decoder(task.signature.checkpoint) for name, task in tasks.items()}
 
     def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
-        return concurrent.futures.ThreadPoolExecutor(self._concurrency, thread_name_prefix="dagnats-task")
+        return concurrent.futures.ThreadPoolExecutor(
+            self._concurrency, thread_name_prefix="dagnats-task"
+        )
 
     async def run(self, delivery: Delivery) -> None:
         """Take one ticket through all its stages. Never raises for what user code does."""
@@ -99,7 +101,8 @@ class Tickets:
         try:
             return _messages.decode(delivery.payload)
         except msgspec.DecodeError as error:
-            log.error("a message in the work queue is no ticket and was removed (sequence %d): %s", delivery.seq, error)
+            text = "a message in the work queue is no ticket and was removed (sequence %d): %s"
+            log.error(text, delivery.seq, error)  # noqa: TRY400  (where it was raised says nothing)
             await self._outside.queue.done(delivery.reply)
             return None
 
@@ -140,7 +143,9 @@ class Tickets:
             message = await self._restored(message)
             arguments = task.signature.arguments(message.input)
         except InvalidInput as error:
-            return self._answering.failed(message, f"input of task {task.name}: {error.message}", "non_retriable")
+            return self._answering.failed(
+                message, f"input of task {task.name}: {error.message}", "non_retriable"
+            )
         except DagNatsError as error:
             return self._answering.failed(message, str(error), "retriable")
         return await self._called(delivery, message, task, arguments)
@@ -153,10 +158,16 @@ class Tickets:
         state = message.checkpoint
         if payloads.reference(state) is not None:
             state = await payloads.restore(blobs, state)
-        return replace(message, input=await payloads.restore(blobs, message.input), checkpoint=state)
+        return replace(
+            message, input=await payloads.restore(blobs, message.input), checkpoint=state
+        )
 
     async def _called(
-        self, delivery: Delivery, message: TaskMessage, task: Task[Any, Any], arguments: dict[str, Any]
+        self,
+        delivery: Delivery,
+        message: TaskMessage,
+        task: Task[Any, Any],
+        arguments: dict[str, Any],
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
         context = AgentContext[Any](message, self._doors, loop, self._readers[task.name])
@@ -167,7 +178,14 @@ class Tickets:
         began = self._clock.monotonic_ms()
         call = Call(loop, context)
         self.running[key] = Running(message, call, began)
-        self._keeper.hold(key, Held(delivery.reply, began + timeout_ms if timeout_ms else 0, lambda: self._overdue(message)))
+        self._keeper.hold(
+            key,
+            Held(
+                delivery.reply,
+                began + timeout_ms if timeout_ms else 0,
+                lambda: self._overdue(message),
+            ),
+        )
         await self._tell_started(message)
         try:
             if task.is_async:
@@ -193,7 +211,7 @@ class Tickets:
         """What the handler started through its context belongs to its outcome."""
         try:
             await call.context.finish()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (what a handler started fails it)
             from_call = ended if call.reason is not None else None
             return from_call or Raised(error)
         return ended
@@ -220,7 +238,12 @@ class Tickets:
     async def _report(self, message: TaskMessage, outcome: Outcome) -> None:
         """Stage 6: store the outcome; an outage is waited out, for the work is done."""
         if run_of(message.answer_to) != message.run:
-            log.error("ticket %s of run %s asks for its answer at %s; refused", message.ticket, message.run, message.answer_to)
+            log.error(
+                "ticket %s of run %s asks for its answer at %s; refused",
+                message.ticket,
+                message.run,
+                message.answer_to,
+            )
             return
         attempt = 0
         while True:
@@ -228,7 +251,12 @@ class Tickets:
                 await self._outside.log.append([self._append(message, outcome)])
             except (PublishFailed, TimeoutError) as error:
                 pause = _REPORT_PAUSE_S[min(attempt, len(_REPORT_PAUSE_S) - 1)]
-                log.warning("the outcome of %s in run %s is not stored yet: %s", message.ticket, message.run, error)
+                log.warning(
+                    "the outcome of %s in run %s is not stored yet: %s",
+                    message.ticket,
+                    message.run,
+                    error,
+                )
                 attempt += 1
                 await asyncio.sleep(pause)
             else:
@@ -252,9 +280,10 @@ class Tickets:
 
     def of_run(self, run: str) -> dict[str, str]:
         """The tickets of a run that are running here, with this worker's name."""
-        return {r.message.ticket: self._worker for r in self.running.values() if r.message.run == run}
+        return {
+            r.message.ticket: self._worker for r in self.running.values() if r.message.run == run
+        }
 
     def close(self) -> None:
         """Let threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-

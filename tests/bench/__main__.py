@@ -42,7 +42,10 @@ def say(figure: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
 def processes(broker: Broker, *commands: list[str]) -> Iterator[None]:
     """Processes that run while the block does; each prints when it is ready."""
     environment = {**os.environ, "DAGNATS_URL": broker.url}
-    started = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        for command in commands
+    ]
     try:
         time.sleep(2.5)
         yield
@@ -65,9 +68,14 @@ def floor(runs: int, repeat: int) -> dict[str, float]:
     module = ["-m", "tests.bench.floor"]
     try:
         subprocess.run([PYTHON, *module, "setup", broker.url], check=True)
-        with processes(broker, *([PYTHON, *module, role, broker.url] for role in ("scheduler", "worker"))):
+        with processes(
+            broker, *([PYTHON, *module, role, broker.url] for role in ("scheduler", "worker"))
+        ):
             alone = output_of(*module, "client", broker.url, "50", "1", "10")
-            many = [output_of(*module, "client", broker.url, str(runs), "1000", "5") for _ in range(repeat)]
+            many = [
+                output_of(*module, "client", broker.url, str(runs), "1000", "5")
+                for _ in range(repeat)
+            ]
     finally:
         broker.remove()
     return {
@@ -81,7 +89,11 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
     broker = Broker().start()
     dagnats = [PYTHON, "-m", "dagnats"]
     try:
-        with processes(broker, [*dagnats, "scheduler"], [*dagnats, "worker", "tests.bench.tasks", "--concurrency", "400"]):
+        with processes(
+            broker,
+            [*dagnats, "scheduler"],
+            [*dagnats, "worker", "tests.bench.tasks", "--concurrency", "400"],
+        ):
             load = ["-m", "tests.bench.load", broker.url]
             alone = output_of(*load, "chain-10", PAYLOAD, "50", "1")
             many = [output_of(*load, "chain-5", PAYLOAD, str(runs), "1000") for _ in range(repeat)]
@@ -126,7 +138,8 @@ def main() -> None:
         say("5-step chains, 1,000 in flight", ours["steps_per_s"], "steps/s",
             ratio_to_floor=round(ours["steps_per_s"] / below["steps_per_s"], 2)),
         say("wire floor, one hop alone", below["ms_per_hop"], "ms"),
-        say("one hop alone, p50", ours["ms_per_hop"], "ms", ratio_to_floor=round(ours["ms_per_hop"] / below["ms_per_hop"], 2)),
+        say("one hop alone, p50", ours["ms_per_hop"], "ms",
+            ratio_to_floor=round(ours["ms_per_hop"] / below["ms_per_hop"], 2)),
         say("one hop alone, p99", ours["ms_per_hop_p99"], "ms"),
         say("agent loop, 8 KB checkpoint, alone", ours["ms_per_iteration"], "ms/iteration",
             ratio_to_hop=round(ours["ms_per_iteration"] / ours["ms_per_hop"], 2)),
@@ -136,8 +149,20 @@ def main() -> None:
     ]  # fmt: skip
     table = Table("figure", "value", "unit", "ratio")
     for row in rows:
-        ratio = next((f"{value:g} × {key.removeprefix('ratio_to_')}" for key, value in row.items() if key.startswith("ratio")), "")
-        table.add_row(row["figure"], f"{row['value']:,.3g}" if row["value"] < 100 else f"{row['value']:,.0f}", row["unit"], ratio)
+        ratio = next(
+            (
+                f"{value:g} × {key.removeprefix('ratio_to_')}"
+                for key, value in row.items()
+                if key.startswith("ratio")
+            ),
+            "",
+        )
+        table.add_row(
+            row["figure"],
+            f"{row['value']:,.3g}" if row["value"] < 100 else f"{row['value']:,.0f}",
+            row["unit"],
+            ratio,
+        )
     Console(width=110).print(table)
 
 

@@ -58,7 +58,9 @@ class Publisher:
         else:
             future.set_result(None)
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> asyncio.Future[None]:
+    async def publish(
+        self, subject: str, body: bytes, headers: dict[str, str]
+    ) -> asyncio.Future[None]:
         """Send; the future is done when it is stored."""
         number = str(next(self._numbers))
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
@@ -79,7 +81,11 @@ async def pull(connection: Any, stream: str, consumer: str, batch: int, handle: 
     while True:
         if wanted < batch // 2:
             ask = {"batch": batch - wanted, "expires": 30_000_000_000}
-            await connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", json.dumps(ask).encode(), reply=inbox)
+            await connection.publish(
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                json.dumps(ask).encode(),
+                reply=inbox,
+            )
             wanted = batch
         messages = [await arrived.get()]
         while not arrived.empty():
@@ -94,12 +100,19 @@ async def setup(connection: Any) -> None:
     """The log, the queue sourced from it, and a consumer of each."""
 
     async def api(subject: str, body: dict[str, Any]) -> None:
-        answer = await connection.request("$JS.API." + subject, json.dumps(body).encode(), timeout=5)
+        answer = await connection.request(
+            "$JS.API." + subject, json.dumps(body).encode(), timeout=5
+        )
         if b'"error"' in answer.data:
             raise RuntimeError(answer.data.decode())
 
     transform = {"src": "task.*.*.*", "dest": "queue.{{wildcard(3)}}.{{wildcard(2)}}"}
-    log = {"name": "LOG", "subjects": ["fact.>", "task.>"], "storage": "file", "duplicate_window": 120_000_000_000}
+    log = {
+        "name": "LOG",
+        "subjects": ["fact.>", "task.>"],
+        "storage": "file",
+        "duplicate_window": 120_000_000_000,
+    }
     queue = {
         "name": "QUEUE", "retention": "workqueue", "storage": "file",
         "sources": [{"name": "LOG", "subject_transforms": [transform]}],
@@ -113,7 +126,9 @@ async def setup(connection: Any) -> None:
         config = {
             "durable_name": name, "ack_policy": acknowledge, "filter_subject": subject, "max_ack_pending": UP_TO,
         }  # fmt: skip
-        await api(f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config})
+        await api(
+            f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
+        )
 
 
 async def scheduler(connection: Any) -> None:
@@ -128,7 +143,9 @@ async def scheduler(connection: Any) -> None:
                 await connection.publish(f"closed.{fact.run}")
                 continue
             headers = {"Nats-Msg-Id": f"{fact.run}.{fact.step}:dispatch"}
-            stored.append(await publisher.publish(f"task.0.{fact.run}.noop", _encode(fact), headers))
+            stored.append(
+                await publisher.publish(f"task.0.{fact.run}.noop", _encode(fact), headers)
+            )
         await asyncio.gather(*stored)
         await connection.publish(messages[-1].reply, b"+ACK")
 
@@ -175,7 +192,11 @@ async def client(connection: Any, runs: int, in_flight: int, steps: int) -> None
             end = closing[run] = asyncio.get_running_loop().create_future()
             began = time.perf_counter()
             headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-Msg-Id": f"{run}:start"}
-            await (await publisher.publish(f"fact.0.{run}", _encode(Message(run, 0, steps, PAYLOAD)), headers))
+            await (
+                await publisher.publish(
+                    f"fact.0.{run}", _encode(Message(run, 0, steps, PAYLOAD)), headers
+                )
+            )
             took.append(await end - began)
 
     began = time.perf_counter()

@@ -17,7 +17,9 @@ from dagnats.jetstream.outside import JetStream
 PAYLOAD = "x" * 256
 
 
-async def load(url: str, workflow: str, payload: Any, runs: int, in_flight: int) -> dict[str, float]:
+async def load(
+    url: str, workflow: str, payload: Any, runs: int, in_flight: int
+) -> dict[str, float]:
     """Runs a second, and milliseconds a run (median and 99th percentile)."""
     client = Client(await JetStream.open(url, name="bench"))
     slots = asyncio.Semaphore(in_flight)
@@ -48,4 +50,8 @@ async def load(url: str, workflow: str, payload: Any, runs: int, in_flight: int)
 
 if __name__ == "__main__":
     _, url_, workflow_, payload_, runs_, in_flight_ = sys.argv
-    print(json.dumps(uvloop.run(load(url_, workflow_, json.loads(payload_), int(runs_), int(in_flight_)))))
+    print(
+        json.dumps(
+            uvloop.run(load(url_, workflow_, json.loads(payload_), int(runs_), int(in_flight_)))
+        )
+    )

@@ -194,19 +194,54 @@ async def test_the_last_messages_of_many_subjects(outside, run):
     assert await outside.log.last_of([subjects.mark(place, run, "none")]) == []
 
 
-async def test_the_newest_subjects_of_a_filter(deployment, outside, run):
-    """The first message of each subject, the youngest subject first."""
-    authors = ["client", "worker", "scheduler"]
-    messages = [fact(outside, run, author.encode(), author=author) for author in authors]
-    stored = await outside.log.append([*messages, fact(outside, run, b"later")])
-    pattern = subjects.fact(place_of(outside, run), run, "*")
-    found = await outside.log.newest(pattern)
+async def newest_of(outside, subject, since_ms=0):
+    """All pages of the newest messages as one list."""
+    return [entry async for page in outside.log.newest(subject, since_ms) for entry in page]
 
-    assert [each.payload for each in found] == [b"scheduler", b"worker", b"client"]
-    assert [each.seq for each in found] == [each.seq for each in reversed(stored[:3])]
-    assert await outside.log.newest(pattern, found[-1].at_ms - 1) == found
-    assert await outside.log.newest(pattern, deployment.wall_ms() + 60_000) == []
-    assert await outside.log.newest(subjects.fact(0, run + "x", "*")) == []
+
+async def test_the_newest_messages_of_a_filter(deployment, outside, run):
+    """Every message of the filter, the youngest first, none from before a time."""
+    authors = ["client", "worker", "scheduler", "client"]
+    messages = [fact(outside, run, b"%d" % n, author=who) for n, who in enumerate(authors)]
+    stored = await outside.log.append([messages[0], fact(outside, run + "x"), *messages[1:]])
+    pattern = subjects.fact(place_of(outside, run), run, "*")
+    found = await newest_of(outside, pattern)
+
+    assert [each.payload for each in found] == [b"3", b"2", b"1", b"0"]
+    assert [each.seq for each in found] == [stored[n].seq for n in (4, 3, 2, 0)]
+    assert await newest_of(outside, pattern, found[-1].at_ms - 1) == found
+    assert await newest_of(outside, pattern, deployment.wall_ms() + 60_000) == []
+    assert await newest_of(outside, subjects.fact(0, run + "y", "*")) == []
+
+
+async def test_the_newest_messages_among_very_many(outside, run):
+    """However densely the filter's messages lie, each comes once, in order, in pages."""
+    place = place_of(outside, run)
+    sparse = [fact(outside, run, b"%d" % n, author="worker") for n in range(40)]
+    noise = [Append(subjects.mark(place, run, f"n{n}"), b"") for n in range(6_000)]
+    dense = [fact(outside, run, b"%d" % n, author="worker") for n in range(40, 2_500)]
+    for n, each in enumerate(sparse):
+        await outside.log.append([each, *noise[n * 150 : n * 150 + 150]])
+    await outside.log.append(dense)
+    pages = [page async for page in outside.log.newest(subjects.fact(place, run, "worker"))]
+    found = [entry.payload for page in pages for entry in page]
+
+    assert found == [b"%d" % n for n in reversed(range(2_500))]
+
+
+async def test_the_subjects_of_a_filter_are_named_and_counted(outside, run):
+    """Each literal subject once, however many messages it has."""
+    place = place_of(outside, run)
+    marks = [subjects.mark(place, run, f"m{n}") for n in range(30)]
+    pattern = subjects.marks_of_run(place, run)
+
+    assert (await outside.log.subjects_of(pattern), await outside.log.count(pattern)) == ([], 0)
+
+    await outside.log.append([Append(each, b"") for each in [*marks, *marks[:5]]])
+    await outside.log.append([fact(outside, run)])
+
+    assert sorted(await outside.log.subjects_of(pattern)) == sorted(marks)
+    assert await outside.log.count(pattern) == 30
 
 
 async def test_the_last_sequence_is_the_logs(outside, run):

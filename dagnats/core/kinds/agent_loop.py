@@ -57,7 +57,9 @@ def _next_iteration(scope: Scope, fact: StepContinued) -> StepState:
     checkpoint = fact.checkpoint or state.checkpoint
     if config.loop_delay_ms:
         pause = scope.at_ms + config.loop_delay_ms
-        return waiting(scope, pause, attempt=1, iteration=following, checkpoint=checkpoint, error=None)
+        return waiting(
+            scope, pause, attempt=1, iteration=following, checkpoint=checkpoint, error=None
+        )
     return queued(scope, attempt=1, iteration=following, checkpoint=checkpoint, error=None)
 
 

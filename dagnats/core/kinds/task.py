@@ -19,7 +19,9 @@ def on_fact(scope: Scope, fact: Outcome) -> StepState:
         return completed(scope, fact.output)
     if isinstance(fact, StepFailed):
         return after_failure(scope, fact)
-    return failed(scope, StepError("a task answered Continue; only an agent loop may", "non_retriable"))
+    return failed(
+        scope, StepError("a task answered Continue; only an agent loop may", "non_retriable")
+    )
 
 
 def on_due(scope: Scope) -> StepState:

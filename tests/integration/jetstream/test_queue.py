@@ -110,7 +110,7 @@ async def test_give_back(fragile, run):
 
 
 async def test_lease_runs_out(fragile, run):
-    """A ticket without a sign of life comes again after the lease; a changed lease is taken over."""
+    """A ticket without a sign of life comes again after the lease, which can be changed."""
     await Desk().open(fragile, "noop", lease_ms=60_000)
     desk = await Desk().open(fragile, "noop", lease_ms=1_000)
     await desk.source.request(5, 10_000)

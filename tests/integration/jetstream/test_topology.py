@@ -112,7 +112,8 @@ async def test_operator_settings_stay(link):
     await ensure(link)
     events = await config_of(link, subjects.EVENTS)
     theirs = {
-        "max_age": events["max_age"] * 10, "max_bytes": 10**9, "description": "ours", "compression": "s2",
+        "max_age": events["max_age"] * 10, "max_bytes": 10**9, "description": "theirs",
+        "compression": "s2",
     }  # fmt: skip
     await link.api(f"STREAM.UPDATE.{subjects.EVENTS}", {**events, **theirs})
     dead = await config_of(link, subjects.DEAD)
@@ -170,7 +171,7 @@ async def test_small_server_store():
 
 
 async def test_small_account():
-    """An account that may store too little is refused; one with a limit gets byte limits within it."""
+    """An account that may store too little is refused; others get byte limits within theirs."""
     config = """
         jetstream { store_dir: "%s" }
         accounts {
@@ -229,7 +230,7 @@ async def test_dispatches_are_sourced(fragile, run):
 
 
 async def test_timers_come_back_as_facts(fragile, run):
-    """An armed timer is copied into the log as a fact of its run when it is due; arming replaces it."""
+    """An armed timer is copied into the log as a fact of its run when due; arming replaces it."""
     partition = subjects.partition_of(run, 4)
 
     def armed(seconds: float, payload: bytes) -> Append:

@@ -1,0 +1,75 @@
+"""What commands share: the ``--json`` and ``--url`` options, the console, a client, an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+
+from dagnats.client import Client
+from dagnats.convert import _enc_hook as json_value
+from dagnats.jetstream.outside import JetStream
+from dagnats.settings import load_settings
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``; the command gets it as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
+
+
+def url_option(function: F) -> F:
+    """Add ``--url``; the command gets it as ``url``, None when it was not given."""
+    text = "Where NATS is (default: DAGNATS_URL, or the settings)."
+    return click.option("--url", metavar="URL", help=text)(function)
+
+
+@functools.cache
+def console() -> Console:
+    """The terminal for tables and trees; plain text when it is none, or with NO_COLOR."""
+    return Console()
+
+
+def emit_json(value: Any) -> None:
+    """Print a struct, builtins or ``Raw`` as JSON: one line, or indented for a terminal."""
+    body = msgspec.json.encode(value, enc_hook=json_value)
+    if sys.stdout.isatty():
+        body = msgspec.json.format(body, indent=2)
+    click.echo(body.decode())
+
+
+def run_async(work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+    """Run async work to its end, on uvloop where that installs."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for Windows
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work(*args))
+
+
+@asynccontextmanager
+async def open_client(url: str | None = None) -> AsyncIterator[Client]:
+    """A client of the deployment that the settings name; nothing is created there.
+
+    Raises:
+        BrokerUnavailable, BrokerUnsuitable: with what to do.
+    """
+    outside = await JetStream.open(load_settings(url=url).url, name="dagnats-cli", ensure=False)
+    client = Client(outside)
+    try:
+        yield client
+    finally:
+        await client.close()
