@@ -32,6 +32,10 @@ def condition(step: str, field: str, op: Any, value: Any) -> Condition:
     return Condition(step, field, op, value)
 
 
+def _names(after: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (after,) if isinstance(after, str) else tuple(after or ())
+
+
 class WorkflowBuilder:
     """Collects steps; ``build`` checks them all together.
 
@@ -62,7 +66,8 @@ class WorkflowBuilder:
 
         Args:
             step_id: Its id in the workflow.
-            **options: ``task`` (a name or a ``Task``; default: the step's id), ``after`` (ids of steps),
+            **options: ``task`` (a name, or a ``Task`` with the options of its decorator, which those
+                given here win over; default: the step's id), ``after`` (ids of steps),
                 ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` (a step's
                 id), ``group``, ``metadata``.
 
@@ -92,25 +97,22 @@ class WorkflowBuilder:
             where, {k: v for k, v in options.items() if k not in _STEP_OPTIONS}, _STEP_OPTIONS
         )
         task = options.get("task") or step_id
-        after: str | Sequence[str] = options.get("after") or ()
-        retry = options.get("retry")
-        self._steps.append(
-            Step(
-                id=step_id,
-                kind="agent_loop" if loop else "task",
-                task=task.name if isinstance(task, Task) else task,
-                depends_on=(after,) if isinstance(after, str) else tuple(after),
-                group=options.get("group") or "",
-                input=options.get("input"),
-                timeout_ms=milliseconds(f"{where}: timeout", options.get("timeout")),
-                retry=policy_of(retry, where) if retry is not None else None,
-                skip_if=options.get("skip_if"),
-                when=options.get("when"),
-                on_failure=options.get("on_failure") or "",
-                loop=loop,
-                metadata=dict(options.get("metadata") or {}),
-            )
-        )
+        given: dict[str, Any] = {"depends_on": _names(options.get("after"))}
+        for key in ("group", "input", "skip_if", "when", "on_failure"):
+            if options.get(key) is not None:
+                given[key] = options[key]
+        if options.get("timeout") is not None:
+            given["timeout_ms"] = milliseconds(f"{where}: timeout", options["timeout"])
+        if options.get("retry") is not None:
+            given["retry"] = policy_of(options["retry"], where)
+        if options.get("metadata") is not None:
+            given["metadata"] = dict(options["metadata"])
+        if loop:
+            given |= {"kind": "agent_loop", "loop": loop}
+        # A function brings the options of its decorator; a name stands for code that is not here.
+        known = isinstance(task, Task)
+        step = task.step(step_id, **given) if known else Step(id=step_id, task=task, **given)
+        self._steps.append(step)
         return self
 
     def output(self, template: Any) -> WorkflowBuilder:

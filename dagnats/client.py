@@ -52,7 +52,7 @@ class Client:
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
         self.outside = outside
         self.registry = Registry(outside.documents(subjects.DEFINITIONS))
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -167,14 +167,6 @@ class Client:
     async def count(self, **filters: Any) -> listing.Counts:
         """How many runs there are; see ``listing.count`` for the filters."""
         return await listing.count(self.outside, **filters)
-
-    async def newest(self) -> str:
-        """The id of the run that was started last.
-
-        Raises:
-            RunNotFound: there are none.
-        """
-        return await listing.newest(self.outside)
 
     async def cancel(self, run_id: str, reason: str = "") -> bool:
         """Ask for a run to be cancelled; False when it had ended already.
@@ -308,7 +300,9 @@ class Handle:
         Raises:
             RunNotFound.
         """
-        return await reading.status(self._client.outside, self._client.registry, self.run_id)
+        client = self._client
+        now_ms = client.clock.wall_ms()
+        return await reading.status(client.outside, client.registry, self.run_id, now_ms)
 
     async def history(self) -> list[views.EventView]:
         """Everything that happened to the run, in order.

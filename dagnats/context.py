@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import functools
 import logging
-import threading
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -103,20 +103,11 @@ class Context(Generic[C]):
         read_checkpoint: Callable[[Raw], Any],
     ) -> None:
         self.message = message
-        self.log: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
-            logging.getLogger(f"dagnats.task.{message.task}"),
-            {
-                "run_id": message.run,
-                "step_id": message.step,
-                "attempt": message.attempt,
-                "iteration": message.iteration,
-            },
-        )
         self._doors = doors
         self._loop = loop
         self._read = read_checkpoint
         self._chunks = 0
-        self._cancelled = threading.Event()
+        self._cancelled = False
         self._started: list[Answer[Any]] = []
 
     # -- facts -------------------------------------------------------------------------------------
@@ -159,7 +150,7 @@ class Context(Generic[C]):
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: its run is over or its time is."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     @property
     def checkpoint(self) -> C | None:
@@ -171,11 +162,22 @@ class Context(Generic[C]):
         raw = self.message.checkpoint
         return self._read(raw) if raw else None
 
+    @functools.cached_property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A standard logger that knows the run, the step, the attempt and the iteration."""
+        facts = {
+            "run_id": self.run_id,
+            "step_id": self.step_id,
+            "attempt": self.attempt,
+            "iteration": self.iteration,
+        }
+        return logging.LoggerAdapter(logging.getLogger(f"dagnats.task.{self.message.task}"), facts)
+
     # -- asking ------------------------------------------------------------------------------------
 
     def check_cancelled(self) -> None:
         """Raise ``Cancelled`` when the handler should stop: for loops in plain functions."""
-        if self._cancelled.is_set():
+        if self._cancelled:
             raise Cancelled("the run is over")
 
     def save_checkpoint(self, state: C) -> Answer[None]:
@@ -215,7 +217,7 @@ class Context(Generic[C]):
 
     def cancel(self) -> None:
         """Mark the ticket as not wanted any more."""
-        self._cancelled.set()
+        self._cancelled = True
 
     async def finish(self) -> None:
         """Wait for everything the handler started; the first failure counts."""

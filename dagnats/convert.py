@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Union, get_args, get_origin
 
 import msgspec
+import msgspec.inspect
 from msgspec import Raw
 
 from dagnats.errors import DefinitionError, InvalidInput
@@ -31,6 +32,11 @@ def _enc_hook(value: Any) -> Any:
         f"a value of type {type(value).__name__} cannot be written as JSON; "
         "return builtins, a msgspec struct, a dataclass, a TypedDict or a Pydantic model"
     )
+
+
+def _hooked(kind: type) -> bool:
+    """Whether ``_dec_hook`` can read it."""
+    return hasattr(kind, "model_validate") or kind in (Raw, object)
 
 
 def _dec_hook(kind: type, value: Any) -> Any:
@@ -122,7 +128,7 @@ class Signature:
             if not self.parameters:
                 return lambda _: None
             if len(self.parameters) == 1:
-                return decoder(self.types[self.parameters[0].name])
+                return _known(self.types[self.parameters[0].name])
             fields: list[Any] = []
             for p in self.parameters:
                 kind = self.types[p.name]
@@ -132,7 +138,7 @@ class Signature:
             struct = msgspec.defstruct(
                 f"{self.name}_input", fields, kw_only=True, forbid_unknown_fields=True
             )
-            return decoder(struct)
+            return _known(struct)
         except (TypeError, ValueError) as error:
             raise DefinitionError(
                 f"{self.name}: its parameters cannot be read from JSON: {error}"
@@ -195,6 +201,25 @@ class Signature:
             self.arguments(raw)
         except InvalidInput as error:
             raise InvalidInput(f"input of {self.name}: {error.message}") from error
+
+
+def _known(kind: Any) -> Callable[[Raw], Any]:
+    """A decoder of a type in which every part can be read: msgspec itself finds out only at a value."""
+    pending: list[Any] = [msgspec.inspect.type_info(kind)]
+    seen: set[int] = set()
+    while pending:
+        part = pending.pop()
+        if isinstance(part, tuple):
+            pending.extend(part)
+        elif isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field) and id(part) not in seen:
+            seen.add(id(part))
+            if isinstance(part, msgspec.inspect.CustomType) and not _hooked(part.cls):
+                raise TypeError(
+                    f"{part.cls.__qualname__} is neither a builtin, a dataclass, an attrs class, "
+                    "a TypedDict, a msgspec struct nor a Pydantic model"
+                )
+            pending.extend(getattr(part, name) for name in part.__struct_fields__)
+    return decoder(kind)
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Final
 NAME_LENGTH_MAX: Final = 128
 STEPS_MAX: Final = 10_000
 METADATA_ENTRIES_MAX: Final = 64
+TEMPLATE_DEPTH_MAX: Final = 64
 
 # -- payloads ------------------------------------------------------------------------------------
 OFFLOAD_SIZE_BYTES: Final = 256 * 1024

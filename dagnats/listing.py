@@ -61,7 +61,12 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 
 async def runs(
-    outside: Outside, *, workflow: str = "", status: str = "", since_ms: int = 0, limit: int = LIST_DEFAULT
+    outside: Outside,
+    *,
+    workflow: str = "",
+    status: str = "",
+    since_ms: int = 0,
+    limit: int = LIST_DEFAULT,
 ) -> Listing:
     """The newest runs that match.
 
@@ -81,15 +86,23 @@ async def runs(
             rows += kept[: limit - len(rows)]
             matching += len(kept) if status else len(starts)
             looked_at += len(page)
-            if len(rows) == limit and (plain or (matching > limit and looked_at >= LIST_COUNTED_MAX)):
+            if len(rows) == limit and (
+                plain or (matching > limit and looked_at >= LIST_COUNTED_MAX)
+            ):
                 break
         else:
-            return Listing(runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows))
+            return Listing(
+                runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows)
+            )
     total = max(await outside.log.count(subjects.STARTS), matching) if plain else None
-    return Listing(runs=rows, total=total, returned=len(rows), truncated=total is None or total > len(rows))
+    return Listing(
+        runs=rows, total=total, returned=len(rows), truncated=total is None or total > len(rows)
+    )
 
 
-async def count(outside: Outside, *, workflow: str = "", status: str = "", since_ms: int = 0) -> Counts:
+async def count(
+    outside: Outside, *, workflow: str = "", status: str = "", since_ms: int = 0
+) -> Counts:
     """How many runs match, by state. Reads the start and the end of every one of them.
 
     Raises:
@@ -127,9 +140,18 @@ def _starts(page: list[Entry], workflow: str) -> list[Start]:
 
 async def _rows(outside: Outside, starts: list[Start], status: str) -> list[RunRow]:
     ids = [run_of(entry.subject) for entry, _ in starts]
-    wanted = [subjects.mark(subjects.partition_of(run, outside.log.partitions), run, "closed") for run in ids]
-    marks = {run_of(entry.subject): _mark.decode(entry.payload) for entry in await outside.log.last_of(wanted)}
-    rows = [_row(run, entry, fact, marks.get(run)) for run, (entry, fact) in zip(ids, starts, strict=True)]
+    wanted = [
+        subjects.mark(subjects.partition_of(run, outside.log.partitions), run, "closed")
+        for run in ids
+    ]
+    marks = {
+        run_of(entry.subject): _mark.decode(entry.payload)
+        for entry in await outside.log.last_of(wanted)
+    }
+    rows = [
+        _row(run, entry, fact, marks.get(run))
+        for run, (entry, fact) in zip(ids, starts, strict=True)
+    ]
     return [row for row in rows if not status or row.status == status]
 
 
@@ -153,10 +175,15 @@ async def find(outside: Outside, prefix: str) -> str:
         RunNotFound: none, or several, do.
     """
     partition = subjects.partition_of(prefix, outside.log.partitions)
-    if _may_be_an_id(prefix) and await outside.log.last(subjects.fact(partition, prefix, "client")) is not None:
+    if (
+        _may_be_an_id(prefix)
+        and await outside.log.last(subjects.fact(partition, prefix, "client")) is not None
+    ):
         return prefix
     if len(prefix) < _PREFIX_MIN:
-        raise RunNotFound(f"no run {prefix}; give its whole id, or at least {_PREFIX_MIN} characters of it")
+        raise RunNotFound(
+            f"no run {prefix}; give its whole id, or at least {_PREFIX_MIN} characters of it"
+        )
     starts = await outside.log.subjects_of(subjects.STARTS)
     found = sorted({run for subject in starts if (run := run_of(subject)).startswith(prefix)})
     if len(found) > 1:

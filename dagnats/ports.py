@@ -213,6 +213,10 @@ class TaskQueue(Protocol):
         """Remove the waiting tickets of a run."""
         ...
 
+    async def last_seq(self) -> int:
+        """The sequence of the newest ticket ever queued."""
+        ...
+
 
 class Notices(Protocol):
     """Live messages that nothing stores: cancellations, token streams, questions to workers."""

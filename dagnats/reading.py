@@ -89,11 +89,16 @@ def _authentic(event: Event, nonces: dict[str, str]) -> bool:
     return fact.ticket in nonces and fact.nonce == nonces[fact.ticket]
 
 
-async def status(outside: Outside, registry: Registry, run_id: str) -> views.RunView:
-    """A run as it is now, with the workers that are at its tickets."""
+async def status(
+    outside: Outside, registry: Registry, run_id: str, now_ms: int = 0
+) -> views.RunView:
+    """A run as it is now, with the workers that are at its tickets.
+
+    ``now_ms`` is the caller's time, up to which open steps have lasted; it may lag behind the log's.
+    """
     read = await read_run(outside, registry, run_id)
     run, running = read.run, {}
-    now = read.entries[-1].at_ms if read.entries else 0
+    now = max(now_ms, read.entries[-1].at_ms if read.entries else 0)
     if run.graph is not None and not run.closed:
         queued = [n for n in run.graph.nodes if run.steps[n.position].status == QUEUED]
         if queued:

@@ -10,6 +10,8 @@ from msgspec import Struct
 from dagnats.core.definition import encode_workflow, read_workflow
 from dagnats.core.graph import Graph, compile_graph
 from dagnats.core.model import Workflow
+from dagnats.core.validate import problems_of
+from dagnats.errors import DefinitionError
 from dagnats.ports import Documents
 from dagnats.wire import subjects
 
@@ -52,7 +54,7 @@ class Registry:
             workflow, problems = read_workflow(msgspec.json.decode(found[0]))
         except msgspec.DecodeError:
             return None
-        if workflow is None or problems:
+        if workflow is None or problems or problems_of(workflow):
             return None
         return self._remember(digest, compile_graph(workflow, digest))
 
@@ -73,9 +75,16 @@ class Registry:
         return digest
 
     async def ensure(self, workflow: Workflow) -> str:
-        """Store a definition under its hash, without making it current; return the hash."""
+        """Store a definition under its hash, without making it current; return the hash.
+
+        Raises:
+            DefinitionError: it cannot run; with every problem.
+        """
         digest, body = encode_workflow(workflow)
         if digest not in self._known:
+            problems = problems_of(workflow)
+            if problems:  # once stored it would meet every scheduler that looks for it
+                raise DefinitionError("\n".join(map(str, problems)), problems=problems)
             if await self._documents.get(f"hash.{digest}") is None:
                 await self._documents.put(f"hash.{digest}", body)
             self._known.add(digest)

@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 
 from dagnats.client import Client
-from dagnats.convert import _enc_hook as json_value
+from dagnats.convert import encode
 from dagnats.jetstream.outside import JetStream
 from dagnats.settings import load_settings
 
@@ -41,10 +41,8 @@ def console() -> Console:
 
 def emit_json(value: Any) -> None:
     """Print a struct, builtins or ``Raw`` as JSON: one line, or indented for a terminal."""
-    body = msgspec.json.encode(value, enc_hook=json_value)
-    if sys.stdout.isatty():
-        body = msgspec.json.format(body, indent=2)
-    click.echo(body.decode())
+    body = bytes(encode(value))
+    click.echo((msgspec.json.format(body, indent=2) if sys.stdout.isatty() else body).decode())
 
 
 def run_async(work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

@@ -26,7 +26,7 @@ def holds(condition: Condition, lookup: Lookup) -> bool:
     try:
         raw = select(lookup(condition.step), path_of(condition.field))
         found = msgspec.json.decode(raw)
-    except (PathMissing, ValueError, msgspec.DecodeError):
+    except (PathMissing, ValueError, RecursionError):
         return False
     return _comparable(found, condition.value, condition.op) and _COMPARE[condition.op](
         found, condition.value

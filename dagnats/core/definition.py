@@ -94,6 +94,14 @@ class Reader:
         self.problem(f"{where}.{key}", f"{value!r} is not {_TYPE_NAMES[kind]}", "correct its type")
         return default
 
+    def number(self, where: str, data: Mapping[str, Any], key: str, default: float) -> float:
+        """The value of a number's key; a number too large to be one is a problem."""
+        try:
+            return float(self.get(where, data, key, (int, float), default))
+        except OverflowError:
+            self.problem(f"{where}.{key}", "the number is too large", "write a smaller one")
+            return default
+
     def duration(self, where: str, data: Mapping[str, Any], key: str) -> int:
         """Milliseconds of a duration key; 0 when absent."""
         if data.get(key) is None:
@@ -165,6 +173,9 @@ def _read_step(reader: Reader, number: int, written: object) -> Step:
     reader.later(where, data, LATER_STEP)
     kind = _read_kind(reader, where, data)
     depends = reader.get(where, data, "depends_on", list, [])
+    for name in depends:
+        if not isinstance(name, str):
+            reader.problem(f"{where}.depends_on", f"{name!r} is not a step id", "put it in quotes")
     metadata = reader.get(where, data, "metadata", dict, {})
     for key, value in metadata.items():
         if not isinstance(value, str):
@@ -173,7 +184,7 @@ def _read_step(reader: Reader, number: int, written: object) -> Step:
         id=step_id,
         kind=kind,
         task=reader.get(where, data, "task", str, ""),
-        depends_on=tuple(str(name) for name in depends),
+        depends_on=tuple(name for name in depends if isinstance(name, str)),
         group=reader.get(where, data, "worker_group", str, ""),
         input=data.get("input"),
         timeout_ms=reader.duration(where, data, "timeout"),
@@ -223,8 +234,8 @@ def _read_retry(reader: Reader, where: str, written: object) -> RetryPolicy | No
         strategy=strategy,
         initial_ms=reader.duration(where, data, "initial_delay") or 1_000,
         max_ms=reader.duration(where, data, "max_delay"),
-        multiplier=float(reader.get(where, data, "multiplier", (int, float), 2.0)),
-        jitter=float(reader.get(where, data, "jitter", (int, float), 0.0)),
+        multiplier=reader.number(where, data, "multiplier", 2.0),
+        jitter=reader.number(where, data, "jitter", 0.0),
     )
 
 
@@ -256,8 +267,8 @@ def _read_loop(reader: Reader, where: str, data: Mapping[str, Any]) -> LoopConfi
     if data.get("loop") is not None and data.get("config") is not None:
         reader.problem(where, 'both "loop" and "config" are given', "keep one; they mean the same")
     key = "loop" if data.get("loop") is not None else "config"
-    where = f"{where}.{key}"
     settings = reader.get(where, data, key, dict, {})
+    where = f"{where}.{key}"
     reader.keys(where, settings, LOOP_KEYS)
     return LoopConfig(
         max_iterations=reader.get(where, settings, "max_iterations", int, 0),

@@ -26,7 +26,7 @@ def parse_ms(text: str) -> int:
         ValueError: the text is not a sequence of numbers with units.
     """
     total, end = 0.0, 0
-    clean = text.strip().replace(" ", "")
+    clean = text.strip().replace(" ", "").replace("\u03bc", "µ")  # Go writes either mu
     for part in _PART.finditer(clean):
         if part.start() != end:
             break
@@ -35,7 +35,14 @@ def parse_ms(text: str) -> int:
     if not clean or end != len(clean):
         hint = f'; write "{clean}s" for seconds' if re.fullmatch(r"\d+(\.\d+)?", clean) else ""
         raise ValueError(f'{text!r} is not a duration such as "30s", "1h30m" or "250ms"{hint}')
-    return math.ceil(round(total, 6))
+    return _whole(total, text)
+
+
+def _whole(ms: float, written: object) -> int:
+    """Milliseconds, rounded up; what is too large for a number is no duration."""
+    if not math.isfinite(ms):
+        raise ValueError(f"a duration cannot be as long as {written!r}")
+    return math.ceil(round(ms, 6))
 
 
 def to_ms(value: Duration) -> int:
@@ -54,7 +61,7 @@ def to_ms(value: Duration) -> int:
         raise ValueError(f"{value!r} is not a duration") from error
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"a duration cannot be {value!r}")
-    return math.ceil(round(seconds * 1000, 6))
+    return _whole(seconds * 1000, value)
 
 
 def from_file_ms(value: object) -> int:
@@ -69,7 +76,7 @@ def from_file_ms(value: object) -> int:
         return parse_ms(value)
     if value < 0:
         raise ValueError(f"a duration cannot be negative ({value})")
-    return math.ceil(value / 1_000_000)
+    return -(-value // 1_000_000)
 
 
 def text_of_ms(ms: int) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from dagnats.core.graph import Graph, Node
-from dagnats.core.state import SKIPPED, StepState
+from dagnats.core.state import FAILED, RECOVERED, SKIPPED, StepState
 from dagnats.core.table import Table
 from dagnats.core.templates import Lookup, render
 
@@ -56,7 +56,7 @@ def _failure_input(graph: Graph, node: Node, steps: Table[StepState]) -> Raw:
     """What an on_failure step is told: which step failed, and why."""
     for failed in graph.nodes:
         state = steps[failed.position]
-        if failed.handler == node.position and state.error is not None:
+        if failed.handler == node.position and state.error and state.status in (FAILED, RECOVERED):
             report = {"failed_step": failed.step.id, "error": state.error.message}
             return Raw(msgspec.json.encode(report))
     return NULL
@@ -86,6 +86,6 @@ def run_output(graph: Graph, steps: Table[StepState], run_input: Raw) -> Raw:
 
 def _settled_output(graph: Graph, position: int, steps: Table[StepState]) -> Raw:
     state = steps[position]
-    if not state.output and graph.nodes[position].handler >= 0:
-        state = steps[graph.nodes[position].handler]
+    if state.status == RECOVERED:
+        return _settled_output(graph, graph.nodes[position].handler, steps)
     return state.output or NULL

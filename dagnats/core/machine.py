@@ -74,7 +74,8 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
         case StepSucceeded() | StepFailed() | StepContinued() as outcome:
             _apply_outcome(draft, outcome)
         case TimerFired() as fired:
-            draft.at_ms = max(event.at_ms, fired.due_ms)
+            # The server says it is due, whatever its clock; but nothing later was asked for.
+            draft.at_ms = max(event.at_ms, min(fired.due_ms, run.armed_ms))
             return _apply_timer(draft)
         case CancelRequested() as request:
             draft.end(CANCELLED, StepError(request.reason or "cancelled", "cancelled"))
@@ -99,7 +100,7 @@ def outstanding(run: Run) -> list[Command]:
     if run.closed:
         return _closing(run)
     commands: list[Command] = []
-    if run.graph is None:
+    if run.graph is None or run.status == UNSTARTED:
         return commands
     for node in run.graph.nodes:
         state = run.steps[node.position]
@@ -112,7 +113,7 @@ def outstanding(run: Run) -> list[Command]:
 
 def in_force(run: Run, ticket: str) -> bool:
     """Whether an answer with this ticket would change the run."""
-    if run.graph is None or run.closed:
+    if run.graph is None or run.status != RUNNING:
         return False
     position = run.graph.index.get(step_of_ticket(ticket))
     if position is None:

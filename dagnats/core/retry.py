@@ -12,8 +12,6 @@ from dagnats.limits import (
     RETRY_DELAY_MIN_MS,
 )  # fmt: skip
 
-_EXPONENT_MAX = 64.0  # beyond this every policy is at its cap
-
 
 def delay_ms(policy: RetryPolicy, retry: int, ticket: str) -> int:
     """Milliseconds to wait before retry number ``retry`` (from 1).
@@ -21,17 +19,22 @@ def delay_ms(policy: RetryPolicy, retry: int, ticket: str) -> int:
     fixed: initial; linear: initial × n; exponential: initial × multiplier^(n-1); then capped by the
     policy, less jitter, and clamped to 1 ms … 1 h. Never overflows.
     """
-    initial = float(policy.initial_ms)
-    if policy.strategy == "linear":
-        delay = initial * retry
-    elif policy.strategy == "exponential":
-        delay = initial * policy.multiplier ** min(float(retry - 1), _EXPONENT_MAX)
-    else:
-        delay = initial
-    delay = min(delay, float(policy.max_ms or RETRY_DELAY_MAX_MS), float(RETRY_DELAY_MAX_MS))
+    cap = float(min(policy.max_ms or RETRY_DELAY_MAX_MS, RETRY_DELAY_MAX_MS))
+    try:
+        delay = min(float(policy.initial_ms) * _growth(policy, retry), cap)
+    except OverflowError:  # larger than any float, so larger than the cap
+        delay = cap
     if policy.jitter:
         delay *= 1.0 - policy.jitter * (zlib.crc32(ticket.encode()) / 0xFFFFFFFF)
     return max(RETRY_DELAY_MIN_MS, int(delay))
+
+
+def _growth(policy: RetryPolicy, retry: int) -> float:
+    if policy.strategy == "linear":
+        return float(retry)
+    if policy.strategy == "exponential":
+        return policy.multiplier ** float(retry - 1)
+    return 1.0
 
 
 def clamped_retry_after_ms(asked_ms: int) -> int:

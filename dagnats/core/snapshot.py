@@ -53,14 +53,14 @@ def read(data: bytes) -> Snapshot | None:
     """A stored snapshot; None when it is not one this version can use."""
     try:
         snapshot = _decoder.decode(data)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
     return snapshot if snapshot.version == VERSION else None
 
 
 def restore(snapshot: Snapshot, graph: Graph | None) -> Run | None:
-    """The run of a snapshot; None when it does not fit its graph."""
-    if graph is not None and len(snapshot.steps) not in (0, len(graph.nodes)):
+    """The run of a snapshot; None when there is no graph or it does not fit: fold the log instead."""
+    if graph is None or len(snapshot.steps) not in (0, len(graph.nodes)):
         return None
     values = {name: getattr(snapshot, name) for name in _COPIED}
     return Run(graph=graph, steps=Table[StepState].of(snapshot.steps), **values)

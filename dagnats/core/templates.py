@@ -9,15 +9,19 @@ path is the whole value. Values are passed on as the bytes they arrived in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw
 
+from dagnats.limits import TEMPLATE_DEPTH_MAX
+
 Path = tuple[str, ...]
 Lookup = Callable[[str], Raw]  # step id → its output; "" → the run's input
 
+_INDEX: Final = re.compile(r"-?[0-9]{1,9}\Z")
 _HOLES: Final = ("$input", "$step", "$literal")
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _arrays = msgspec.json.Decoder(list[Raw])
@@ -52,7 +56,10 @@ def select(value: Raw, path: Path, source: str = "value") -> Raw:
         PathMissing: there is no such part.
     """
     for depth, key in enumerate(path):
-        found = _child(value, key)
+        try:
+            found = _child(value, key)
+        except (ValueError, RecursionError):  # it is not JSON, or nested beyond what can be read
+            found = None
         if found is None:
             raise PathMissing(f"{source} has no {'.'.join(path[: depth + 1])!r}")
         value = found
@@ -63,7 +70,7 @@ def _child(value: Raw, key: str) -> Raw | None:
     first = bytes(value).lstrip()[:1]
     if first == b"{":
         return _objects.decode(value).get(key)
-    if first == b"[" and key.lstrip("-").isdigit():
+    if first == b"[" and _INDEX.match(key):
         items = _arrays.decode(value)
         position = int(key)
         return items[position] if -len(items) <= position < len(items) else None
@@ -97,17 +104,32 @@ def _only(item: dict[str, Any], *keys: str) -> None:
         raise ValueError(f"{keys[0]!r} stands alone, not with {', '.join(map(repr, extra))}")
 
 
-def holes(template: object) -> Iterator[tuple[str, Path]]:
-    """Every hole of a template."""
+def holes(template: object, depth: int = 0) -> Iterator[tuple[str, Path]]:
+    """Every hole of a template.
+
+    Raises:
+        ValueError: something looks like a hole but is not one, or it is nested too deeply.
+    """
+    if depth > TEMPLATE_DEPTH_MAX:
+        raise ValueError(f"it is nested more than {TEMPLATE_DEPTH_MAX} deep")
     found = hole(template)
     members = _object(template)
     if found is not None:
         yield found
     elif members is not None and "$literal" in members:
         _only(members, "$literal")
+        _measure(members["$literal"], depth)
     else:
         for part in members.values() if members is not None else _array(template) or ():
-            yield from holes(part)
+            yield from holes(part, depth + 1)
+
+
+def _measure(item: object, depth: int) -> None:
+    if depth > TEMPLATE_DEPTH_MAX:
+        raise ValueError(f"it is nested more than {TEMPLATE_DEPTH_MAX} deep")
+    members = _object(item)
+    for part in members.values() if members is not None else _array(item) or ():
+        _measure(part, depth + 1)
 
 
 def render(template: object, lookup: Lookup) -> Raw:

@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from dagnats.core.kinds import KINDS, KINDS_LATER
-from dagnats.core.model import Advice, Condition, Problem, RetryPolicy, Step, Workflow
+from dagnats.core.model import (
+    OPERATORS,
+    STRATEGIES,
+    Advice,
+    Condition,
+    Problem,
+    RetryPolicy,
+    Step,
+    Workflow,
+)
 from dagnats.core.templates import holes, path_of
 from dagnats.limits import (
     DURATION_MAX_MS,
@@ -27,10 +36,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def problems_of(workflow: Workflow) -> list[Problem]:
     """Everything that makes a definition impossible to run; empty when it is valid."""
+    known = {step.id for step in workflow.steps}
     return [
-        *_workflow_problems(workflow),
-        *_graph_problems(workflow),
-        *(problem for step in workflow.steps for problem in _step_problems(step, workflow)),
+        *_workflow_problems(workflow, known),
+        *_graph_problems(workflow, known),
+        *(problem for step in workflow.steps for problem in _step_problems(step, known)),
     ]
 
 
@@ -43,7 +53,7 @@ def advice_on(workflow: Workflow) -> list[Advice]:
     return advice
 
 
-def _workflow_problems(workflow: Workflow) -> Iterator[Problem]:
+def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
     yield from name_problems("workflow.name", workflow.name)
     if not workflow.steps:
         yield Problem("workflow.steps", "there are no steps", "add at least one")
@@ -58,7 +68,7 @@ def _workflow_problems(workflow: Workflow) -> Iterator[Problem]:
         yield Problem(
             "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
         )
-    yield from _template_problems("workflow.output", workflow.output, workflow, None)
+    yield from _template_problems("workflow.output", workflow.output, known, None)
 
 
 def name_problems(where: str, name: str) -> Iterator[Problem]:
@@ -71,8 +81,7 @@ def name_problems(where: str, name: str) -> Iterator[Problem]:
         yield Problem(where, "the name holds control characters", "remove them")
 
 
-def _graph_problems(workflow: Workflow) -> Iterator[Problem]:
-    known = {step.id for step in workflow.steps}
+def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
     for step_id, count in Counter(step.id for step in workflow.steps).items():
         if count > 1:
             yield Problem(f'step "{step_id}"', f"{count} steps have this id", "give each its own")
@@ -121,7 +130,7 @@ def _handler_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
                 yield Problem(where, f'depends on "{name}", which runs only on failure', cure)
 
 
-def _step_problems(step: Step, workflow: Workflow) -> Iterator[Problem]:
+def _step_problems(step: Step, known: set[str]) -> Iterator[Problem]:
     where = f'step "{step.id}"'
     if not _STEP_ID.match(step.id):
         cure = f"use 1 to {NAME_LENGTH_MAX} letters, digits, '_', '-' or '.'"
@@ -130,23 +139,29 @@ def _step_problems(step: Step, workflow: Workflow) -> Iterator[Problem]:
         return
     if step.kind not in KINDS:
         yield Problem(where, f'unknown type "{step.kind}"', f"types: {', '.join(KINDS)}")
-    if not step.task:
-        yield Problem(where, "the task is missing", 'name the task that runs it: "task": "…"')
-    else:
-        yield from name_problems(f"{where}.task", step.task)
+    yield from _routing_problems(where, step)
     yield from _duration_problems(f"{where}.timeout", step.timeout_ms, STEP_TIMEOUT_MAX_MS)
     if step.retry:
         yield from _retry_problems(f"{where}.retry", step.retry)
     for name, condition in (("skip_if", step.skip_if), ("when", step.when)):
         if condition:
             yield from _condition_problems(f"{where}.{name}", condition, step)
-    yield from _template_problems(f"{where}.input", step.input, workflow, step)
+    yield from _template_problems(f"{where}.input", step.input, known, step)
     if len(step.metadata) > METADATA_ENTRIES_MAX:
         yield Problem(
             f"{where}.metadata", "too many entries", f"keep at most {METADATA_ENTRIES_MAX}"
         )
     if step.kind == "agent_loop":
         yield from _loop_problems(where, step)
+
+
+def _routing_problems(where: str, step: Step) -> Iterator[Problem]:
+    if not step.task:
+        yield Problem(where, "the task is missing", 'name the task that runs it: "task": "…"')
+    else:
+        yield from name_problems(f"{where}.task", step.task)
+    if step.group:
+        yield from name_problems(f"{where}.worker_group", step.group)
 
 
 def _loop_problems(where: str, step: Step) -> Iterator[Problem]:
@@ -176,6 +191,9 @@ def _retry_problems(where: str, policy: RetryPolicy) -> Iterator[Problem]:
         yield Problem(
             f"{where}.max_attempts", f"{policy.attempts - 1} retries", f"use 0 … {RETRIES_MAX}"
         )
+    if policy.strategy not in STRATEGIES:
+        cure = f"use one of {', '.join(STRATEGIES)}"
+        yield Problem(f"{where}.strategy", f'unknown strategy "{policy.strategy}"', cure)
     if policy.initial_ms < 1 or policy.max_ms < 0:
         yield Problem(where, "a delay is negative or zero", "write positive durations")
     if not 0 < policy.multiplier <= _MULTIPLIER_MAX:
@@ -191,6 +209,9 @@ def _condition_problems(where: str, condition: Condition, step: Step) -> Iterato
             f'looks at "{condition.step}", which is not in depends_on',
             "add it to depends_on",
         )
+    if condition.op not in OPERATORS:
+        cure = f"use one of {' '.join(OPERATORS)}"
+        yield Problem(f"{where}.op", f'unknown operator "{condition.op}"', cure)
     try:
         path_of(condition.field)
     except ValueError as error:
@@ -198,9 +219,8 @@ def _condition_problems(where: str, condition: Condition, step: Step) -> Iterato
 
 
 def _template_problems(
-    where: str, template: object, workflow: Workflow, step: Step | None
+    where: str, template: object, known: set[str], step: Step | None
 ) -> Iterator[Problem]:
-    known = {other.id for other in workflow.steps}
     try:
         found = list(holes(template))
     except ValueError as error:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from dagnats.core.graph import Graph
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
-from dagnats.core.state import OPEN, QUEUED, RECOVERED, SATISFIED, StepError, StepState, ticket_text
+from dagnats.core.state import OPEN, QUEUED, SATISFIED, StepError, StepState, ticket_text
 
 RUNNING_STEP: Final = "running"
 
@@ -168,5 +168,5 @@ def _view_step(
         duration_ms=max(0, ended - state.began_ms) if ended and state.began_ms else None,
         worker=worker,
         output=state.output,
-        error=view_error(state.error) if state.status != RECOVERED or state.error else None,
+        error=view_error(state.error),
     )

@@ -74,7 +74,7 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
     made = [
         _stream(subjects.TIMERS, subjects.TIMERS_SUBJECTS, allow_msg_schedules=True,
                 allow_msg_ttl=True, allow_rollup_hdrs=True, duplicate_window=_REARM_NS),
-        _stream(subjects.EVENTS, subjects.EVENTS_SUBJECTS, EVENTS_AGE_MS, discard="new",
+        _stream(subjects.EVENTS, subjects.EVENTS_SUBJECTS, discard="new",
                 sources=[_source(subjects.TIMERS, subjects.DUE_SOURCE)],
                 metadata={PARTITIONS_KEY: str(partitions)}),
         _stream(subjects.TASKS, (), retention="workqueue", discard="new",

@@ -93,6 +93,11 @@ class JetStreamQueue:
             f"STREAM.PURGE.{subjects.TASKS}", {"filter": subjects.queue_of_run(run)}
         )
 
+    async def last_seq(self) -> int:
+        """The sequence of the newest ticket ever queued."""
+        info = await self._link.api(f"STREAM.INFO.{subjects.TASKS}")
+        return int(info["state"]["last_seq"])
+
 
 def _settings(lease_ms: int) -> dict[str, Any]:
     return {

@@ -85,3 +85,7 @@ class MemoryQueue:
     async def purge_run(self, run: str) -> None:
         """Remove the waiting tickets of a run."""
         self._link.world.queue.purge_run(run)
+
+    async def last_seq(self) -> int:
+        """The sequence of the newest ticket ever queued."""
+        return self._link.world.streams[subjects.TASKS].last_seq

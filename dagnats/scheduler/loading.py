@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from dagnats import payloads
 from dagnats.core import snapshot as snapshots
-from dagnats.core.commands import ArmTimer, Command
+from dagnats.core.commands import ArmTimer, CloseRun, Command
 from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, StepSucceeded
 from dagnats.core.machine import advance, new_run, outstanding
 from dagnats.core.run import Run
@@ -50,6 +50,8 @@ class Loader:
         if run is None or run.status == UNSTARTED:
             return None
         missing = [c for c in outstanding(run) if c.id not in stored]
+        if run.closed and not any(isinstance(c, CloseRun) for c in missing):
+            missing = []  # the mark is stored last, also after what is not in the log
         return Loaded(run, missing, saved)
 
     async def _from_snapshot(self, run_id: str) -> tuple[Run | None, set[str], int]:

@@ -62,7 +62,7 @@ class Ownership:
         ttl_ms: float = LEASE_TTL_MS,
     ) -> None:
         self.me = me
-        self.held: set[int] = set()
+        self.held: dict[int, int] = {}  # partition → the revision of the claim
         self._documents = documents
         self._partitions = partitions
         self._clock = clock
@@ -77,8 +77,13 @@ class Ownership:
         return self._clock.monotonic_ms() < self._valid_until_ms
 
     def fence(self, partition: int) -> Callable[[], bool]:
-        """The question to ask right before writing for a partition."""
-        return lambda: partition in self.held and self.valid()
+        """The question to ask right before writing for a partition.
+
+        It is about this claim: after a lapse, or when the partition went to somebody else and came
+        back, it says no for ever, for what is in memory has missed facts.
+        """
+        claim = self.held.get(partition)
+        return lambda: claim is not None and self.held.get(partition) == claim and self.valid()
 
     async def renew(self) -> list[int]:
         """Renew the lease, look around, claim what is free; return the partitions to let go.
@@ -95,12 +100,15 @@ class Ownership:
         now = self._clock.monotonic_ms()
         alive = self._alive(entries, now)
         records = self._records(entries)
-        self.held &= {p for p, (owner, _) in records.items() if owner == self.me}
+        self.held = {
+            p: claim for p, claim in self.held.items() if records.get(p) == (self.me, claim)
+        }
         owners = {p: owner for p, (owner, _) in records.items()}
-        plan = moves(self.me, self.held, alive, owners, self._partitions, self._most)
+        plan = moves(self.me, self.held.keys(), alive, owners, self._partitions, self._most)
         for partition in plan.claim:
-            if await self._write(partition, self.me, records.get(partition, ("", 0))[1]):
-                self.held.add(partition)
+            claim = await self._write(partition, self.me, records.get(partition, ("", 0))[1])
+            if claim is not None:
+                self.held[partition] = claim
         self._valid_until_ms = sent + self._ttl_ms - LEASE_MARGIN_MS
         await self._sweep(now)
         return list(plan.release)
@@ -127,9 +135,9 @@ class Ownership:
                 records[int(number)] = (_owner.decode(value).owner, revision)
         return records
 
-    async def _write(self, partition: int, owner: str, revision: int) -> bool:
+    async def _write(self, partition: int, owner: str, revision: int) -> int | None:
         body = msgspec.json.encode(Owner(owner))
-        return await self._documents.swap(f"{_PARTITION}{partition}", body, revision) is not None
+        return await self._documents.swap(f"{_PARTITION}{partition}", body, revision)
 
     async def _sweep(self, now: float) -> None:
         """Remove the documents of schedulers that died long ago."""
@@ -140,7 +148,7 @@ class Ownership:
 
     async def release(self, partition: int) -> None:
         """Give a partition up, after its last batch was committed."""
-        self.held.discard(partition)
+        self.held.pop(partition, None)
         found = await self._documents.get(f"{_PARTITION}{partition}")
         if found is not None and _owner.decode(found[0]).owner == self.me:
             await self._write(partition, "", found[1])

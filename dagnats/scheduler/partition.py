@@ -154,8 +154,10 @@ class Partition:
             return None
         slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
         await self._collect(slot, loaded.missing, batch)
-        if loaded.run.closed and not loaded.missing:
-            self._retire(run_id)
+        if loaded.run.closed:  # whoever closed it may not have come to cleaning up
+            batch.armed.append(run_id)
+            if not loaded.missing:
+                batch.closed.append(loaded.run)
         return slot
 
     async def _collect(self, slot: Slot, commands: list[Command], batch: Batch) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import msgspec
 
 from dagnats.clock import Clock, SystemClock
-from dagnats.errors import DagNatsError
+from dagnats.errors import DagNatsError, LeaseLost
 from dagnats.ids import new_process_id, new_secret
 from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
 from dagnats.ports import FactFeed, Outside
@@ -40,6 +41,13 @@ async def deployment_secret(outside: Outside) -> bytes:
     return decode_secret(found[0])
 
 
+class Loop(NamedTuple):
+    """The task that serves a partition, and whether its claim still holds."""
+
+    task: asyncio.Task[None]
+    fence: Callable[[], bool]
+
+
 class Scheduler:
     """Owns a fair share of the partitions and advances their runs until it is stopped."""
 
@@ -54,7 +62,7 @@ class Scheduler:
         self._runs_max = runs_max
         self._registry = Registry(outside.documents(subjects.DEFINITIONS))
         self._stopping = asyncio.Event()
-        self._loops: dict[int, asyncio.Task[None]] = {}
+        self._loops: dict[int, Loop] = {}
         self.partitions: dict[int, Partition] = {}
         self.ownership: Ownership | None = None
         self.ready = asyncio.Event()
@@ -87,48 +95,48 @@ class Scheduler:
         except (DagNatsError, TimeoutError) as error:
             log.warning("the lease could not be renewed: %s", error)
             leaving = []
-        for partition in list(self._loops):
-            if partition not in ownership.held:
+        for partition, loop in list(self._loops.items()):
+            if not loop.fence() and ownership.valid():  # its claim is over; there may be a new one
                 await self._end_loop(partition)
         for partition in leaving:
             await self._end_loop(partition)
             await ownership.release(partition)
         for partition in sorted(ownership.held):
             if partition not in self._loops:
-                self._loops[partition] = group.create_task(
-                    self._serve(partition, ownership, secret)
-                )
+                fence = ownership.fence(partition)
+                serving = group.create_task(self._serve(partition, fence, secret))
+                self._loops[partition] = Loop(serving, fence)
         self.ready.set()
 
     async def _end_loop(self, partition: int) -> None:
-        task = self._loops.pop(partition, None)
+        loop = self._loops.pop(partition, None)
         self.partitions.pop(partition, None)
-        if task is not None:
-            task.cancel()
+        if loop is not None:
+            loop.task.cancel()
             with suppress(asyncio.CancelledError):
-                await task
+                await loop.task
 
     # -- one partition -----------------------------------------------------------------------------
 
-    async def _serve(self, number: int, ownership: Ownership, secret: bytes) -> None:
-        partition = Partition(
-            number, self._outside, self._registry, secret, self._clock, ownership.fence(number)
-        )
+    async def _serve(self, number: int, fence: Callable[[], bool], secret: bytes) -> None:
+        partition = Partition(number, self._outside, self._registry, secret, self._clock, fence)
         self.partitions[number] = partition
         failures = 0
-        while ownership.fence(number)():
+        while fence():
             try:
                 async with self._feed(number) as feed:
                     await partition.forget()
                     await feed.rewind()
-                    await self._pump(partition, feed)
+                    await self._pump(partition, feed, fence)
             except* (DagNatsError, TimeoutError) as group:
                 log.warning("partition %d begins again: %s", number, group.exceptions[0])
             except* Exception:
                 log.exception("partition %d begins again after an error in DagNats", number)
-            pause = _PAUSE_AFTER_FAILURE_S[min(failures, len(_PAUSE_AFTER_FAILURE_S) - 1)]
+            await self._pause(failures)
             failures += 1
-            await asyncio.sleep(pause)
+
+    async def _pause(self, failures: int) -> None:
+        await asyncio.sleep(_PAUSE_AFTER_FAILURE_S[min(failures, len(_PAUSE_AFTER_FAILURE_S) - 1)])
 
     @asynccontextmanager
     async def _feed(self, number: int) -> AsyncIterator[FactFeed]:
@@ -139,14 +147,14 @@ class Scheduler:
             with suppress(DagNatsError, TimeoutError):
                 await feed.close()
 
-    async def _pump(self, partition: Partition, feed: FactFeed) -> None:
+    async def _pump(self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]) -> None:
         """Fold one batch while the ones before are being stored."""
         batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue(_BATCHES_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle(partition, feed, batches))
             clock = asyncio.get_running_loop()
             park_at = clock.time() + _PARK_EVERY_S
-            while True:
+            while fence():
                 deliveries = await feed.next(FACTS_BATCH_MAX)
                 if deliveries:
                     batch = await partition.fold(deliveries)
@@ -154,6 +162,7 @@ class Scheduler:
                 if clock.time() >= park_at:
                     await partition.park(max(1, self._runs_max // max(1, len(self._loops))))
                     park_at = clock.time() + _PARK_EVERY_S
+            raise LeaseLost("the lease ran out, or the partition went to another scheduler")
 
     async def _settle(
         self,

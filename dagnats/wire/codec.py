@@ -36,7 +36,7 @@ def decode_fact(subject: str, payload: bytes) -> Fact:
     """
     try:
         fact = _facts.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"the message on {subject} is not a fact: {error}") from error
     author = subject.rsplit(".", 1)[-1]
     if AUTHORS[type(fact)] != author:

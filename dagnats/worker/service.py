@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -114,9 +115,13 @@ class Worker:
         if running and reply:
             self._spawn(self._outside.notices.tell(reply, msgspec.json.encode(running)))
 
+    def suspect_all(self) -> None:
+        """The server went away: until it is asked, any ticket may have been answered before."""
+        self.tickets.suspect_until_seq = sys.maxsize
+
     def suspect(self, until_seq: int) -> None:
-        """After the server went away: tickets up to this queue sequence may have been answered before."""
-        self.tickets.suspect_until_seq = max(self.tickets.suspect_until_seq, until_seq)
+        """The server is back: tickets up to this queue sequence may have been answered before."""
+        self.tickets.suspect_until_seq = until_seq
 
     # -- pulling -----------------------------------------------------------------------------------
 

@@ -18,7 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -158,7 +159,9 @@ class Deployment:
         outside = await JetStream.open(self.broker.url, name="worker", partitions=self._partitions)
         keeper = LeaseKeeperLink(self.broker.url, name="lease-keeper")
         options.setdefault("concurrency", 20)
-        process = Process(Worker(outside, tasks or (app or self.app).tasks, keeper, **options), outside)
+        worker = Worker(outside, tasks or (app or self.app).tasks, keeper, **options)
+        outside.link.on_disconnect.append(worker.suspect_all)  # as the command line does
+        process = Process(worker, outside)
         self.workers.append(process)
         await process.ready()
         return process
@@ -270,13 +273,17 @@ async def deployment(
 
 
 @contextmanager
-def program(broker: Broker, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m dagnats …`` as a process; killed at the end if it still runs."""
+def program(
+    broker: Broker, *arguments: str, output: Path | None = None, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m dagnats …`` as a process; killed at the end if it still runs. ``output`` takes what it says."""
+    command = [sys.executable, "-m", "dagnats", *arguments]
     environ = {**os.environ, "DAGNATS_URL": broker.url, **environment}
-    process = subprocess.Popen([sys.executable, "-m", "dagnats", *arguments], env=environ)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    with output.open("wb") if output else nullcontext() as said:
+        process = subprocess.Popen(command, env=environ, stdout=said, stderr=said)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()

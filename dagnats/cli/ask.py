@@ -1,0 +1,96 @@
+"""What commands ask of a deployment: which run is meant, which workflow, who serves it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from dagnats import listing
+from dagnats.cli.completion import run_ids
+from dagnats.client import Client
+from dagnats.core.model import Step, Workflow
+from dagnats.errors import WorkflowNotFound
+from dagnats.wire import subjects
+from dagnats.wire.messages import WorkerRecord
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAMED_MAX = 5
+_record = msgspec.json.Decoder(WorkerRecord)
+
+
+def run_argument(function: F) -> F:
+    """Add RUN and ``--last``; the command gets them as ``run_id`` and ``last``."""
+    function = click.argument("run_id", metavar="RUN", required=False, shell_complete=run_ids)(
+        function
+    )
+    text = "The run that was started last, instead of RUN."
+    return click.option("--last", is_flag=True, help=text)(function)
+
+
+async def chosen_run(client: Client, run_id: str | None, *, last: bool) -> str:
+    """The full id of the run that was meant.
+
+    Raises:
+        click.UsageError: none was named, or two.
+        RunNotFound.
+    """
+    if run_id and last:
+        raise click.UsageError("name a run or give --last, not both")
+    if last:
+        return await listing.newest(client.outside)
+    if not run_id:
+        raise click.UsageError("which run? Give its id (8 characters of it are enough), or --last")
+    return await client.find(run_id)
+
+
+async def registered(client: Client, name: str) -> tuple[Workflow, str]:
+    """A registered workflow and its hash.
+
+    Raises:
+        WorkflowNotFound: with the likely spelling.
+    """
+    current = await client.registry.current(name)
+    graph = await client.registry.graph(current.definition) if current else None
+    if current and graph:
+        return graph.workflow, current.definition
+    names = [row.name for row in await client.registry.names()]
+    close = difflib.get_close_matches(name, names, n=1)
+    if current:
+        hint = "its definition is gone; register it again"
+    elif close:
+        hint = f"did you mean {close[0]}?"
+    elif names:
+        more = ", …" if len(names) > _NAMED_MAX else ""
+        hint = f"registered are {', '.join(names[:_NAMED_MAX])}{more}"
+    else:
+        hint = "none is registered yet: start a worker that has it, or `dagnats workflow register FILE`"
+    raise WorkflowNotFound(f'no workflow "{name}"; {hint}', workflow=name)
+
+
+async def unserved(client: Client, workflow: Workflow) -> list[str]:
+    """A sentence for each task of a workflow that no live worker runs."""
+    entries = await client.outside.documents(subjects.WORKERS).all()
+    workers: list[WorkerRecord] = []
+    for value, _ in entries.values():
+        with suppress(msgspec.DecodeError):
+            workers.append(_record.decode(value))
+    missing = {
+        (step.task, step.group)
+        for step in workflow.steps
+        if step.task and not _served(step, workers)
+    }
+    return [
+        f"no worker for task {task} is running" + (f" in group {group}" if group else "")
+        for task, group in sorted(missing)
+    ]
+
+
+def _served(step: Step, workers: list[WorkerRecord]) -> bool:
+    # A worker without a group of its own takes each task's: it may serve any.
+    return any(step.task in worker.tasks and worker.group in ("", step.group) for worker in workers)

@@ -1,0 +1,280 @@
+"""Runs and workflows as people read them: text, tables and trees. No I/O but ``show``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import msgspec
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dagnats.cli.layout import Line
+from dagnats.cli.output import console
+from dagnats.core.durations import text_of_ms
+from dagnats.core.views import ErrorView, EventView, RunView, StepView
+from dagnats.listing import Listing, RunRow
+
+_WIDE: Final = 200  # of what is not a terminal: nothing is cut
+_DATA_MAX: Final = 160
+_SECOND_MS: Final = 1_000
+_MINUTE_MS: Final = 60_000
+
+GLYPHS: Final = {
+    "pending": ("·", "dim"),
+    "queued": ("○", "cyan"),
+    "running": ("●", "bold cyan"),
+    "waiting": ("◔", "yellow"),
+    "completed": ("✓", "green"),
+    "recovered": ("✓", "yellow"),
+    "skipped": ("–", "dim"),
+    "failed": ("✗", "bold red"),
+    "cancelled": ("⊘", "magenta"),
+}
+
+
+def show(what: RenderableType) -> None:
+    """Print; on a terminal within its width, anywhere else uncut."""
+    out = console()
+    if out.is_terminal:
+        out.print(what, highlight=False)
+    elif isinstance(what, Text):
+        click.echo(what.plain)
+    else:
+        Console(width=_WIDE, highlight=False).print(what)
+
+
+def took(ms: int | None) -> str:
+    """A duration for reading: ``85ms``, ``1.2s``, ``3m4s``."""
+    if ms is None:
+        return ""
+    if ms < _SECOND_MS:
+        return f"{ms}ms"
+    if ms < _MINUTE_MS:
+        return f"{ms / _SECOND_MS:.1f}s"
+    return text_of_ms(ms // _SECOND_MS * _SECOND_MS)
+
+
+def ago(when: str, now_ms: int) -> str:
+    """How long ago a time was: ``12s ago``, ``3h ago``."""
+    if not when:
+        return ""
+    seconds = max(0, now_ms // 1_000 - int(datetime.fromisoformat(when).timestamp()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit} ago"
+    return f"{seconds}s ago"
+
+
+def status_text(status: str) -> Text:
+    """A status with its glyph and colour."""
+    glyph, style = GLYPHS.get(status, ("?", ""))
+    return Text(f"{glyph} {status}", style)
+
+
+def table(*columns: str) -> Table:
+    """An empty table in the style of this command line."""
+    made = Table(box=None, pad_edge=False, header_style="bold dim", padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        made.add_column(column, no_wrap=number == 0, overflow="fold" if number == 0 else "ellipsis")
+    return made
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def runs_table(listing: Listing, now_ms: int) -> Table:
+    """A list of runs, one line each."""
+    made = table("RUN", "WORKFLOW", "STATUS", "STARTED", "TOOK", "ERROR")
+    made.columns[-1].no_wrap = True
+    for row in listing.runs:
+        made.add_row(row.run_id, row.workflow, status_text(row.status), *_row_end(row, now_ms))
+    return made
+
+
+def _row_end(row: RunRow, now_ms: int) -> tuple[str, str, str]:
+    return ago(row.created_at, now_ms), took(row.duration_ms), _first_line(row.error)
+
+
+def listing_footer(listing: Listing) -> str:
+    """What a list leaves out, if anything."""
+    if not listing.truncated:
+        return ""
+    of = f" of {listing.total}" if listing.total is not None else "; there are more"
+    return f"the newest {listing.returned}{of}: see more with --limit, fewer with --workflow, --status or --since"
+
+
+def run_header(run: RunView) -> Text:
+    """A run in one or two lines: what it is, how far, why it ended."""
+    text = Text.assemble(
+        (run.run_id, "bold"), "  ", run.workflow, (f" v{run.version}" if run.version else "", "dim")
+    )
+    text.append("\n").append(status_text(run.status))
+    if run.steps:
+        text.append(f"  {run.done}/{len(run.steps)} steps", "dim")
+    if run.duration_ms is not None:
+        text.append(f"  {took(run.duration_ms)}", "dim")
+    for name, value in (("started", run.created_at), ("deadline", run.deadline_at)):
+        text.append(f"  {name} {value}" if value else "", "dim")
+    for name, value in run.metadata.items():
+        text.append(f"  {name}={value}", "dim")
+    text.append("".join(f"  #{tag}" for tag in run.tags), "dim")
+    if run.error:
+        text.append("\n").append(_first_line(run.error), "red")
+    return text
+
+
+def step_lines(run: RunView, lines: Sequence[Line]) -> list[Text]:
+    """The steps of a run, drawn where ``lines`` say; in file order when they say nothing."""
+    drawn = {line.step.id: line for line in lines}
+    views = {view.id: view for view in run.steps}
+    if not lines:
+        return [step_line(view, None) for view in run.steps]
+    return [step_line(views[name], line) for name, line in drawn.items() if name in views]
+
+
+def step_line(step: StepView, line: Line | None) -> Text:
+    """One step: its glyph, its name, and how it stands."""
+    glyph, style = GLYPHS.get(step.status, ("?", ""))
+    text = Text.assemble((line.prefix if line else "", "dim"), (glyph, style), " ", step.id)
+    facts = " · ".join(_step_facts(step))
+    text.append(f"  {facts}" if facts else "", "dim")
+    if line and line.note and step.status == "pending":
+        text.append(f"  ({line.note})", "dim")
+    if step.error and step.status not in ("completed", "skipped"):
+        text.append(f"  {_first_line(step.error)}", "red")
+    return text
+
+
+def _step_facts(step: StepView) -> Iterable[str]:
+    if step.status not in ("completed", "pending"):
+        yield step.status
+    if step.task != step.id and step.task:
+        yield step.task
+    if step.max_iterations and step.iteration:
+        yield f"iteration {step.iteration}/{step.max_iterations}"
+    if step.attempt > 1 or (step.attempts > 1 and step.error):
+        yield f"attempt {step.attempt} of {step.attempts}"
+    if step.due_at and step.status == "waiting":
+        yield f"goes on at {step.due_at[11:19]}"
+    if step.duration_ms is not None:
+        yield took(step.duration_ms)
+    if step.worker:
+        yield f"on {step.worker}"
+
+
+def _first_line(error: ErrorView | None) -> str:
+    return error.message.strip().split("\n")[0] if error else ""
+
+
+def error_report(run: RunView) -> Iterable[Text]:
+    """Every error of a run in full, with its traceback."""
+    for step in run.steps:
+        if step.error:
+            head = f"{step.id}, attempt {step.attempt} of {step.attempts}"
+            text = Text.assemble(
+                (head, "bold"), (f" ({step.error.failure})" if step.error.failure else "", "dim")
+            )
+            kind = f"{step.error.type}: " if step.error.type else ""
+            text.append("\n  ").append(kind + step.error.message, "red")
+            for row in step.error.traceback.rstrip().split("\n") if step.error.traceback else ():
+                text.append(f"\n  {row}", "dim")
+            yield text
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+_QUIET: Final = frozenset(
+    {"type", "ticket", "nonce", "worker", "ran_ms", "definition", "start", "subject"}
+)
+_CLOSED_QUIET: Final = frozenset({"workflow", "started_ms", "closed_ms"})
+
+
+def event_line(event: EventView, *, full: bool = False) -> Text:
+    """One event of a history in one line; with ``full``, its data uncut."""
+    data = _members(event)
+    text = Text.assemble(
+        (event.at[11:23], "dim"), "  ", (f"{event.type:<20}", _event_style(event, data))
+    )
+    if event.step:
+        text.append(f"  {event.step}", "bold")
+        text.append("".join(f" {word}" for word in _place(event)), "dim")
+    ran = data.get("ran_ms")
+    if ran is not None:
+        text.append(f"  {took(int(ran))}", "dim")
+    quiet = _QUIET | _CLOSED_QUIET if event.type == "run.closed" else _QUIET
+    rest = {key: value for key, value in data.items() if key not in quiet}
+    if full:
+        text.append(f"  #{event.seq} {event.author}", "dim")
+        text.append(f"  {bytes(event.data).decode(errors='replace')}", "dim")
+    elif event.type != "step.dispatched" and rest:
+        body = _short(rest)
+        text.append(f"  {body}", "red" if "error" in rest else "dim")
+    return text
+
+
+def _place(event: EventView) -> Iterable[str]:
+    if event.iteration:
+        yield f"iteration {event.iteration + 1}"
+    if event.attempt > 1:
+        yield f"attempt {event.attempt}"
+
+
+def _event_style(event: EventView, data: dict[str, Any]) -> str:
+    outcome = (
+        str(data.get("status", "")) if event.type == "run.closed" else event.type.partition(".")[2]
+    )
+    styles = {"succeeded": "green", "failed": "red", "continued": "cyan", "dispatched": "dim"}
+    return styles.get(outcome) or GLYPHS.get(outcome, ("", "bold"))[1]
+
+
+def _members(event: EventView) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(event.data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}
+
+
+def _short(rest: dict[str, Any]) -> str:
+    error = rest.get("error")
+    if isinstance(error, dict):
+        error = error.get("message")
+    if error:
+        body = str(error).strip().split("\n")[0]
+    else:
+        body = " ".join(f"{key}={_json(value)}" for key, value in rest.items())
+    return body if len(body) <= _DATA_MAX else body[: _DATA_MAX - 1] + "…"
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+# -- workflows -------------------------------------------------------------------------------------
+
+
+def workflow_lines(lines: Sequence[Line]) -> Iterable[Text]:
+    """The steps of a workflow, drawn as its graph."""
+    for line in lines:
+        step = line.step
+        text = Text.assemble((line.prefix, "dim"), (step.id, "bold"))
+        facts = [step.task] if step.task != step.id else []
+        if step.loop:
+            facts.append(f"agent loop, at most {step.loop.max_iterations} iterations")
+        if step.retry and step.retry.attempts > 1:
+            facts.append(f"{step.retry.attempts} attempts")
+        if step.timeout_ms:
+            facts.append(f"timeout {text_of_ms(step.timeout_ms)}")
+        for word, condition in (("skipped if", step.skip_if), ("only when", step.when)):
+            if condition:
+                place = ".".join(
+                    part for part in (condition.step or "input", condition.field) if part
+                )
+                facts.append(f"{word} {place} {condition.op} {_json(condition.value)}")
+        if line.note:
+            facts.append(line.note)
+        yield text.append(f"  {' · '.join(facts)}" if facts else "", "dim")

@@ -1,0 +1,177 @@
+"""``dagnats worker``: one worker process, or several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any
+
+import click
+
+from dagnats.app import App
+from dagnats.cli.output import run_async, url_option
+from dagnats.cli.processes import (
+    Family,
+    Stopping,
+    begin,
+    duration_setting_ms,
+    open_outside,
+    option_arguments,
+    process_command,
+    ready_line,
+    stop_signals,
+    until_stopped,
+    watch_parent,
+)
+from dagnats.client import Client
+from dagnats.errors import DagNatsError, OutsideError, UnknownTask
+from dagnats.jetstream.connect import redacted
+from dagnats.jetstream.lease_link import LeaseKeeperLink
+from dagnats.jetstream.outside import JetStream
+from dagnats.limits import CONCURRENCY_MAX, WORKER_LEASE_MIN_MS
+from dagnats.settings import Settings
+from dagnats.task import Task
+from dagnats.wire import subjects
+from dagnats.worker.catalogue import publish_tasks
+from dagnats.worker.loader import load_app
+from dagnats.worker.service import Worker
+
+log = logging.getLogger("dagnats.worker")
+
+_ASK_AGAIN_S = 0.5
+_NAMES_SHOWN = 8
+
+Tasks = dict[str, Task[Any, Any]]
+
+
+@click.command()
+@click.argument("target", metavar="MODULE[:APP]")
+@click.option("--concurrency", type=click.IntRange(1, CONCURRENCY_MAX), help="Handlers at once.")
+@click.option("--processes", type=click.IntRange(1, 256), help="So many processes; dead ones are replaced.")
+@click.option("--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
+@click.option("--group", help="Serve this worker group (default: the tasks without one).")
+@click.option("--all-groups", is_flag=True, help="Serve every task in its own group.")
+@click.option("--drain-timeout", help="How long handlers may finish when stopping, such as 30s.")
+@click.option("--lease", help="After how long a silent worker's tickets go to others, such as 15s.")
+@url_option
+@process_command
+def worker(target: str, names: tuple[str, ...], all_groups: bool, no_wait: bool, **given: Any) -> None:
+    """Run the tasks of MODULE (or file.py), and register its workflows.
+
+    SIGTERM or Ctrl-C: takes no more work, lets running handlers finish, then ends; a second one ends
+    at once, and what was running is done by another worker.
+    """
+    settings = begin(**given)
+    durations = {
+        "lease_ms": duration_setting_ms("lease", settings.lease, WORKER_LEASE_MIN_MS),
+        "drain_ms": duration_setting_ms("drain_timeout", settings.drain_timeout),
+    }
+    if settings.processes > 1:
+        options = {**given, "processes": 1}
+        more = option_arguments(task=names, all_groups=all_groups, no_wait=no_wait, **options)
+        sys.exit(run_async(_several, [target, *more], settings.processes))
+    app = load_app(target)
+    settings = begin(**{**given, "url": given.get("url") or app.url})
+    group = None if all_groups else settings.group
+    tasks = served(app, names, group)
+
+    async def serve(stopping: Stopping) -> None:
+        outside = await open_outside(settings, f"{app.name}-worker", wait=not no_wait)
+        try:
+            keeper = LeaseKeeperLink(settings.url, name=f"{app.name}-leases")
+            service = Worker(
+                outside, tasks, keeper, concurrency=settings.concurrency, group=group, **durations
+            )
+            await _work(app, service, outside, stopping, ready_text(service, tasks, settings), settings)
+        finally:
+            await outside.close()
+
+    run_async(until_stopped, serve)
+
+
+async def _several(arguments: list[str], count: int) -> int:
+    family = Family(["worker", *arguments], count)
+    with stop_signals(family.stop):
+        return await family.run()
+
+
+async def _work(
+    app: App, service: Worker, outside: JetStream, stopping: Stopping, ready: str, settings: Settings
+) -> None:
+    await register(app, outside)
+    stopping.act = service.stop
+    back = asyncio.Event()
+    outside.link.on_disconnect.append(service.suspect_all)
+    outside.link.on_reconnect.append(back.set)
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(_learn_suspects(service, outside, back)), group.create_task(watch_parent())]
+        working = group.create_task(service.run())
+        waiting = group.create_task(service.ready.wait())
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if service.ready.is_set():
+            ready_line(ready, settings)
+        await asyncio.wait({working})
+        for task in (*beside, waiting):
+            task.cancel()
+
+
+async def _learn_suspects(service: Worker, outside: JetStream, back: asyncio.Event) -> None:
+    """After ``kill -9`` of the server, tickets that were answered may come again as if they were new."""
+    while True:
+        await back.wait()
+        back.clear()
+        try:
+            service.suspect(await outside.queue.last_seq())
+        except (OutsideError, TimeoutError):
+            await asyncio.sleep(_ASK_AGAIN_S)
+            back.set()
+
+
+async def register(app: App, outside: JetStream) -> None:
+    """Make the app's workflows current, and its tasks known.
+
+    Raises:
+        DagNatsError: a definition is wrong, or the server did not take it.
+    """
+    client = Client(outside)
+    for name, definition in app.workflows().items():
+        try:
+            await client.register(definition)
+        except DagNatsError as problem:
+            raise type(problem)(f"workflow {name} cannot be registered: {problem.message}") from problem
+    await publish_tasks(outside.documents(subjects.TASK_CATALOGUE), app.name, app.tasks.values())
+
+
+def served(app: App, names: tuple[str, ...], group: str | None) -> Tasks:
+    """The tasks that this worker takes: those asked for, of its group.
+
+    Raises:
+        UnknownTask: a name is none of the app's.
+    """
+    for name in names:
+        if name not in app.tasks:
+            have = ", ".join(sorted(app.tasks)) or "none"
+            raise UnknownTask(f"app {app.name} has no task {name}; it has: {have}")
+    tasks = {name: task for name, task in app.tasks.items() if not names or name in names}
+    if group is None:
+        return tasks
+    for task in tasks.values():
+        if task.options.group not in ("", group):
+            log.warning(
+                "task %s belongs to group %s and is not served here; start a worker with --group %s",
+                task.name, task.options.group, task.options.group,
+            )  # fmt: skip
+    return {name: task for name, task in tasks.items() if task.options.group in ("", group)}
+
+
+def ready_text(service: Worker, tasks: Tasks, settings: Settings) -> str:
+    """``worker <name> ready: 3 tasks (a, b, c), concurrency 50, nats://…``."""
+    names = sorted(tasks)
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
+    count = f"{len(names)} task{'s' if len(names) != 1 else ''}" + (f" ({shown})" if names else "")
+    group = f", group {settings.group}" if settings.group else ""
+    return (
+        f"worker {service.name} ready: {count}, concurrency {settings.concurrency}{group}, "
+        f"{redacted(settings.url)}"
+    )

@@ -1,0 +1,104 @@
+"""What a worker tells about its tasks: names, schemas, defaults and where the code is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from dagnats.core.model import LoopConfig, RetryPolicy
+from dagnats.ports import Documents
+from dagnats.task import Task
+from dagnats.wire import subjects
+
+
+class TaskRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task in the catalogue. Schemas are JSON Schema, None where a type has none."""
+
+    name: str
+    app: str
+    signature: str = ""
+    description: str = ""
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+    group: str = ""
+    retry: RetryPolicy | None = None
+    timeout_ms: int = 0
+    loop: LoopConfig | None = None
+    metadata: dict[str, str] = {}
+    source: str = ""
+
+
+async def publish_tasks(documents: Documents, app: str, tasks: Iterable[Task[Any, Any]]) -> None:
+    """Write the record of each task that differs from what is there."""
+    known = await documents.all()
+    for task in tasks:
+        key = subjects.token(task.name)
+        body = msgspec.json.encode(record_of(app, task))
+        if key not in known or known[key][0] != body:
+            await documents.put(key, body)
+
+
+def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:
+    """What there is to say about a task."""
+    function = inspect.unwrap(task.function)
+    return TaskRecord(
+        name=task.name,
+        app=app,
+        signature=f"{task.name}{task.signature.signature}",
+        description=(inspect.getdoc(function) or "").partition("\n")[0],
+        input_schema=_input_schema(task),
+        output_schema=_schema(task.returns()),
+        group=task.options.group,
+        retry=task.options.retry,
+        timeout_ms=task.options.timeout_ms,
+        loop=task.options.loop,
+        metadata=task.options.metadata,
+        source=_source(function),
+    )
+
+
+def _input_schema(task: Task[Any, Any]) -> dict[str, Any] | None:
+    """By the rule of ``convert``: none, the one parameter's, or an object of all."""
+    signature = task.signature
+    if not signature.parameters:
+        return {"type": "null"}
+    if len(signature.parameters) == 1:
+        return _schema(signature.types[signature.parameters[0].name])
+    names = [p.name for p in signature.parameters]
+    try:
+        schemas, definitions = msgspec.json.schema_components(
+            [signature.types[name] for name in names], ref_template="#/$defs/{name}"
+        )
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+    found: dict[str, Any] = {
+        "type": "object",
+        "properties": dict(zip(names, schemas, strict=True)),
+        "required": [p.name for p in signature.parameters if p.default is p.empty],
+    }
+    return {**found, "$defs": definitions} if definitions else found
+
+
+def _schema(kind: Any) -> dict[str, Any] | None:
+    if hasattr(kind, "model_json_schema"):  # a Pydantic model
+        schema: dict[str, Any] = kind.model_json_schema()
+        return schema
+    try:
+        return msgspec.json.schema(kind)
+    except (TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _source(function: Any) -> str:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    file = Path(code.co_filename)
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return f"{shown}:{code.co_firstlineno}"

@@ -1,0 +1,59 @@
+"""The app that the command line's tests run: one task for each thing that can happen."""
+
+import asyncio
+
+from dagnats import AgentContext, App, Continue, Fail
+
+app = App("cli-tests")
+
+
+@app.task
+def add(a: int, b: int) -> int:
+    """Complete."""
+    return a + b
+
+
+@app.task
+def double(x: int) -> int:
+    """Complete, after another."""
+    return 2 * x
+
+
+@app.task
+def refuse(why: str) -> None:
+    """Fail for good, with several lines."""
+    raise Fail(f"{why}\nand more on a second line")
+
+
+@app.task(name="talk")
+async def talk(ctx: AgentContext[int], words: list[str]) -> int:
+    """Emit tokens."""
+    for word in words:
+        await ctx.emit(word + " ")
+    return len(words)
+
+
+@app.agent_loop(max_iterations=10)
+async def counter(ctx: AgentContext[int], upto: int) -> int | Continue[int]:
+    """Iterate."""
+    count = (ctx.checkpoint or 0) + 1
+    return count if count >= upto else Continue(count)
+
+
+@app.task
+async def hold(seconds: float) -> str:
+    """Take time; cancelled by some tests."""
+    await asyncio.sleep(seconds)
+    return "held"
+
+
+@app.workflow
+def sums(a: int, b: int) -> int:
+    """Two steps in a row."""
+    return double(add(a, b))
+
+
+@app.workflow
+def held(seconds: float) -> str:
+    """One slow step."""
+    return hold(seconds)

@@ -1,0 +1,19 @@
+"""An app for processes that tests kill; it notes every execution in a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from dagnats import App, Context
+
+app = App("crash")
+
+
+@app.task
+async def crash_add(ctx: Context, n: int) -> int:
+    """Add one, slowly, and note it (one short append is atomic)."""
+    with open(os.environ["CRASH_RECORD"], "a") as record:
+        record.write(f"{ctx.run_id}/{ctx.step_id}\n")
+    await asyncio.sleep(0.01)
+    return n + 1

@@ -1,0 +1,296 @@
+"""A world under attack: runs, schedulers and workers, with everything that can happen to them.
+
+First a hostile phase, in which a seeded die decides who does what and what breaks; then a calm one, in
+which time jumps to whatever is due next until all has come to rest. Then ``checks`` looks at what is left.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+from msgspec import Raw
+
+from dagnats.client import Client
+from dagnats.core.events import RunStarted
+from dagnats.errors import PublishFailed, RunAlreadyStarted
+from dagnats.memory.clock import VirtualClock
+from dagnats.memory.outside import Memory
+from dagnats.memory.world import World
+from dagnats.ports import Append, Stored
+from dagnats.wire import subjects
+from tests.simulation.flows import FLOWS, Flow, Script, flow
+from tests.simulation.hands import Gremlin, Slow
+from tests.simulation.processes import GRAPHS, SimScheduler, SimWorker, drive
+
+RUNS_PER_WORLD = 12
+PARTITIONS = 3
+ACTIONS_PER_RUN = 30
+ROUNDS_MAX = 2_000
+STEPS_MAX = 100_000
+_owner = msgspec.json.Decoder(dict[str, str])
+
+
+class Wrong(AssertionError):
+    """Something that must hold did not."""
+
+
+class Simulation:
+    """One world, from its seed to its rest."""
+
+    def __init__(self, seed: int, *, tracing: bool = False) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.clock = VirtualClock()
+        self.gremlin = Gremlin(self.rng)
+        self.world = World(self.clock, PARTITIONS, self.gremlin)
+        self.client = Client(Memory(self.world, "client"), self.clock)
+        self.runs: dict[str, Flow] = {}
+        self.scripts: dict[str, Script] = {}
+        self.ledger: list[tuple[str, str]] = []
+        self.planted: set[str] = set()
+        self.schedulers: list[SimScheduler] = []
+        self.workers: list[SimWorker] = []
+        self.trace: list[str] | None = [] if tracing else None
+        self.started = 0
+        self.processes = 0
+        self.parking = self.rng.choice((0.0, 0.02, 0.3))
+
+    def note(self, what: str) -> None:
+        """Remember something for the trace of a failing seed."""
+        if self.trace is not None:
+            self.trace.append(f"{self.clock.monotonic_ms() - 1_000_000:>10.0f}  {what}")
+
+    def play(self) -> None:
+        """Both phases.
+
+        Raises:
+            Wrong: something went wrong on the way, or it does not come to rest.
+        """
+        for _ in range(2):
+            self._new_scheduler()
+            self._new_worker()
+        for _ in range(RUNS_PER_WORLD * ACTIONS_PER_RUN):
+            self._act()
+        while self.started < RUNS_PER_WORLD:
+            self._start()
+        self._calm()
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def _name(self, role: str) -> str:
+        self.processes += 1
+        self.note(f"new {role}{self.processes}")
+        return f"{role}{self.processes}"
+
+    def _new_scheduler(self) -> None:
+        name = self._name("scheduler")
+
+        def wrote(message: Append, stored: Stored, late: bool) -> None:
+            self._wrote(scheduler, message, stored, late)
+
+        slow = Slow(self.world, name, self.clock, self.rng, wrote)
+        scheduler = SimScheduler(name, slow, self.parking)
+        self.schedulers.append(scheduler)
+
+    def _new_worker(self) -> None:
+        memory = Memory(self.world, self._name("worker"))
+        self.workers.append(
+            SimWorker(memory, self.rng, self.scripts, self.ledger, self.planted)
+        )
+
+    def _wrote(self, writer: SimScheduler, message: Append, stored: Stored, late: bool) -> None:
+        """Whoever writes for a partition holds it, and nobody else does."""
+        if self.trace is not None:
+            what = "again " if stored.duplicate else "late " if late else ""
+            self.note(f"{writer.name} stored {what}{stored.seq} {message.subject} {message.msg_id}")
+        tokens = message.subject.split(".")
+        if late or not tokens[2].isdigit():
+            return
+        partition = int(tokens[2])
+        holders = [s.name for s in self.schedulers if s.leases.fence(partition)()]
+        record = self.world.buckets[subjects.LEASES].keys.get(f"partition.{partition}")
+        owner = _owner.decode(record[0])["owner"] if record else ""
+        if holders != [writer.name] or owner != writer.name:
+            raise Wrong(
+                f"{writer.name} wrote {message.subject}; partition {partition} is {owner!r}'s, "
+                f"and {holders} hold it"
+            )
+
+    # -- the hostile phase -------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        fate = self.rng.random()
+        if fate < 0.55:
+            self._schedule()
+        elif fate < 0.80:
+            self._work()
+        elif fate < 0.92:
+            self._pass(self.rng.choice((5, 50, 200, 400, 600)))
+        elif fate < 0.93:
+            self._pass(self.rng.choice((2_000, 6_000, 31_000, 31_000, 125_000)))
+        elif fate < 0.97:
+            self._start()
+        elif fate < 0.975:
+            self._interfere()
+        elif fate < 0.998:
+            self._strike()
+
+    def _schedule(self) -> None:
+        awake = [each for each in self.schedulers if not each.stopped()]
+        if awake:
+            scheduler = self.rng.choice(awake)
+            for _ in range(self.rng.choice((3, 10, 40, 100))):
+                if not scheduler.busy:
+                    break
+                self._step(scheduler)
+
+    def _step(self, scheduler: SimScheduler) -> None:
+        scheduler.step()
+        if scheduler.bugs:
+            raise Wrong(f"{scheduler.name} ran into {scheduler.bugs}")
+
+    def _work(self) -> None:
+        worker = self.rng.choice(self.workers)
+        for _ in range(self.rng.randint(1, 4)):
+            if not worker.step(calm=False):
+                self.note("a worker was killed")
+                worker.memory.crash()
+                self.workers.remove(worker)
+                self._new_worker()
+                break
+
+    def _pass(self, ms: float) -> None:
+        self.note(f"{ms} ms pass")
+        self.clock.advance(ms)
+        self.world.fire_due()
+
+    def _start(self) -> None:
+        again = self.started and (self.started >= RUNS_PER_WORLD or self.rng.random() < 0.1)
+        number = self.rng.randrange(self.started) if again else self.started
+        run = f"run{number}"
+        if not again:
+            self.started += 1
+            chosen = flow(self.rng.randrange(FLOWS))
+            self.runs[run] = chosen
+            self.scripts[run] = Script(self.rng.getrandbits(32))
+            GRAPHS[chosen.digest] = chosen.graph
+        chosen = self.runs[run]
+        fact = RunStarted(
+            workflow=chosen.workflow.name,
+            definition=chosen.digest,
+            input=Raw(b'{"n":%d}' % (number % 10)),
+            start="again" if again else "first",
+        )
+        self.note(f"start {run} ({chosen.workflow.name})")
+        while True:
+            try:
+                drive(self.client._append_start(run, fact, idempotent=False))
+            except PublishFailed:
+                continue
+            except RunAlreadyStarted:
+                pass
+            return
+
+    def _interfere(self) -> None:
+        """A client cancels, or somebody writes nonsense."""
+        if not self.started:
+            return
+        run = self.rng.choice(list(self.runs))
+        try:
+            if self.rng.random() < 0.7:
+                self.note(f"cancel {run}")
+                drive(self.client.cancel(run))
+            else:
+                place = subjects.partition_of(run, PARTITIONS)
+                nonsense = f"nonsense {self.rng.random()}"
+                self.planted.add(nonsense)
+                subject = subjects.fact(place, run, "worker")
+                drive(self.client.outside.log.append([Append(subject, nonsense.encode())]))
+        except PublishFailed:
+            pass
+
+    def _strike(self) -> None:
+        """Something happens to a scheduler."""
+        victim = self.rng.choice(self.schedulers)
+        fate = self.rng.random()
+        now = self.clock.monotonic_ms()
+        self.note(f"{victim.name} is struck: {fate:.2f}")
+        if fate < 0.4:
+            length = self.rng.choice((400, 1_700, 3_000, 3_000, 8_000, 40_000))
+            victim.stopped_until_ms = now + length
+        elif fate < 0.55:
+            victim.slow.cut_until_ms = now + self.rng.choice((300, 1_000, 2_500))
+        elif fate < 0.7:
+            if len(self.schedulers) < 3:
+                self._new_scheduler()
+        else:
+            if fate < 0.8 and victim.slow.cut_until_ms <= now and not victim.stopped():
+                victim.leave()
+            else:
+                victim.kill()
+            self.schedulers.remove(victim)
+            if not self.schedulers or self.rng.random() < 0.7:
+                self._new_scheduler()
+
+    # -- the calm phase ----------------------------------------------------------------------------
+
+    def _calm(self) -> None:
+        self.note("calm")
+        self.gremlin.calm = True
+        for scheduler in self.schedulers:
+            scheduler.stopped_until_ms = scheduler.slow.cut_until_ms = 0
+            scheduler.slow.hesitation = 0.01
+        for _ in range(ROUNDS_MAX):
+            self._settle()
+            if self._at_rest():
+                return
+            self._pass(self._wait_ms())
+        raise Wrong(f"it does not come to rest: {self._open()}")
+
+    def _settle(self) -> None:
+        """Let everybody do what can be done now."""
+        moved = True
+        while moved:
+            moved = False
+            for worker in self.workers:
+                worker.step(calm=True)
+                while worker.busy:
+                    moved = True
+                    worker.step(calm=True)
+            for scheduler in self.schedulers:
+                left = STEPS_MAX
+                while scheduler.busy:
+                    moved = True
+                    self._step(scheduler)
+                    left -= 1
+                    if not left:
+                        raise Wrong(f"{scheduler.name} is busy for ever: {self._open()}")
+
+    def _wait_ms(self) -> float:
+        """Until the next thing that is due; a moment when partitions wait for an owner."""
+        if not self._owned() or any(cursor.waiting for cursor in self.world.cursors.values()):
+            return 400
+        due = self.world.until_due_ms()
+        if due is None:
+            raise Wrong(f"nothing is due, and not all is done: {self._open()}")
+        return max(1.0, due)
+
+    def _owned(self) -> bool:
+        held = {p for each in self.schedulers if each.leases.valid() for p in each.leases.held}
+        return len(held) == PARTITIONS
+
+    def _open(self) -> list[str]:
+        return [run for run in self.runs if drive(self.client.closed_mark(run)) is None]
+
+    def _at_rest(self) -> bool:
+        if any(line.tickets for line in self.world.queue._lines.values()):
+            return False
+        if any(cursor._floor < len(cursor._facts) for cursor in self.world.cursors.values()):
+            return False
+        return self._owned() and not self._open()
+
+    def end(self) -> None:
+        """Let go of every coroutine."""
+        for scheduler in self.schedulers:
+            scheduler.kill()
