@@ -6,25 +6,65 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
 from dagnats.client import Client
+from dagnats.context import AgentContext, Context
 from dagnats.core.durations import Duration
 from dagnats.core.model import LoopConfig, Workflow
 from dagnats.errors import DefinitionError, DuplicateName
 from dagnats.jetstream.outside import JetStream
 from dagnats.options import milliseconds, refuse_unknown
-from dagnats.outcome import Retry
+from dagnats.outcome import Continue, Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
 from dagnats.workflow import Flow, policy_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 _TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
 _WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key")
+
+
+class TaskDecorator(Protocol):
+    """What ``@app.task(…)`` gives: the types of a task are those of its function, without the context."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context[Any], P], Awaitable[R]], /
+    ) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context[Any], P], R], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class LoopDecorator(Protocol):
+    """What ``@app.agent_loop(…)`` gives: the result is what the function returns besides ``Continue``."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[AgentContext[C], P], Awaitable[R | Continue[C]]], /
+    ) -> Task[P, R]: ...
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[AgentContext[C], P], R | Continue[C]], /
+    ) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R | Continue[Any]]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R | Continue[Any]], /) -> Task[P, R]: ...
 
 
 class App:
@@ -49,13 +89,24 @@ class App:
     # -- registering -------------------------------------------------------------------------------
 
     @overload
+    def task(
+        self, function: Callable[Concatenate[Context[Any], P], Awaitable[R]], /
+    ) -> Task[P, R]: ...
+
+    @overload
+    def task(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+
+    @overload
+    def task(self, function: Callable[Concatenate[Context[Any], P], R], /) -> Task[P, R]: ...
+
+    @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     @overload
     def task(
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...  # fmt: skip
+        group: str = "", metadata: Mapping[str, str] | None = None,
+    ) -> TaskDecorator: ...  # fmt: skip
 
     def task(self, function: Any = None, **options: Any) -> Any:
         """Register a function as a task; with or without options.
@@ -79,7 +130,7 @@ class App:
         self, *, max_iterations: int, max_duration: Duration | None = None, loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
-    ) -> Callable[[Callable[P, R]], Task[P, R]]:  # fmt: skip
+    ) -> LoopDecorator:  # fmt: skip
         """Register a function that runs again and again until it returns a value instead of ``Continue``.
 
         Args:
@@ -118,11 +169,12 @@ class App:
             "group": group,
             "metadata": metadata,
         }
-        return lambda decorated: self._add_task(decorated, options, loop)
+        decorate: Any = lambda decorated: self._add_task(decorated, options, loop)  # noqa: E731
+        return decorate
 
     def _add_task(
-        self, function: Callable[P, R], given: Mapping[str, Any], loop: LoopConfig | None
-    ) -> Task[P, R]:
+        self, function: Callable[..., Any], given: Mapping[str, Any], loop: LoopConfig | None
+    ) -> Task[..., Any]:
         if not callable(function):
             raise DefinitionError(
                 f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')"
@@ -138,7 +190,7 @@ class App:
             metadata=given.get("metadata"),
             loop=loop,
         )
-        task = Task(self, function, name, options)
+        task: Task[..., Any] = Task(self, function, name, options)
         if name in self.tasks:
             raise DuplicateName(
                 f'app {self.name} has two tasks named "{name}"; give one of them name="…"'
@@ -153,7 +205,7 @@ class App:
     @overload
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
-        retry: Retry | int | None = None, idempotency_key: str = "", **unknown: Any,
+        retry: Retry | int | None = None, idempotency_key: str = "",
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
     def workflow(self, function: Any = None, **options: Any) -> Any:

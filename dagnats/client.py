@@ -6,8 +6,8 @@ A client folds a run's history with the same engine as the scheduler, so what it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -43,6 +43,8 @@ from dagnats.wire.messages import ClosedMark
 _RECHECK_S = 5.0
 _mark = msgspec.json.Decoder(ClosedMark)
 
+R = TypeVar("R")
+
 Read = Callable[[Raw], Any]
 
 
@@ -66,7 +68,7 @@ class Client:
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
         read: Read | None = None,
-    ) -> Handle:
+    ) -> Handle[Any]:
         """Start a run of a registered workflow (by name), or of a definition.
 
         ``id`` names the run: a second start with it is refused. ``idempotency_key`` makes the id: a second
@@ -148,7 +150,7 @@ class Client:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def handle(self, run_id: str, read: Read | None = None) -> Handle:
+    def handle(self, run_id: str, read: Read | None = None) -> Handle[Any]:
         """The handle of a run by its id; whether it exists shows when it is asked."""
         return Handle(self, checked_run_id(run_id), read)
 
@@ -244,8 +246,8 @@ class Client:
         await self.outside.close()
 
 
-class Handle:
-    """One run, by its id: wait for it, look at it, cancel it."""
+class Handle(Generic[R]):
+    """One run, by its id: wait for it, look at it, cancel it. ``R`` is the type of its output."""
 
     def __init__(self, client: Client, run_id: str, read: Read | None = None) -> None:
         self.run_id = run_id
@@ -255,7 +257,7 @@ class Handle:
     def __repr__(self) -> str:
         return f"Handle({self.run_id!r})"
 
-    async def result(self, timeout: float | None = None) -> Any:
+    async def result(self, timeout: float | None = None) -> R:
         """The output, once the run has completed. ``timeout`` is in seconds.
 
         Raises:
@@ -266,7 +268,7 @@ class Handle:
         mark = await self._client.wait_closed(self.run_id, timeout)
         return await self._output_of(mark)
 
-    async def output(self) -> Any:
+    async def output(self) -> R:
         """The output of a run that has completed, without waiting.
 
         Raises:
@@ -279,7 +281,7 @@ class Handle:
             raise ResultTimeout(f"run {self.run_id} is {run.status}; it has no output yet")
         return await self._output_of(mark)
 
-    async def _output_of(self, mark: ClosedMark) -> Any:
+    async def _output_of(self, mark: ClosedMark) -> R:
         if mark.status == COMPLETED:
             return self._read(
                 await payloads.restore(self._client.outside.blobs, mark.output or convert.NULL)
@@ -316,11 +318,11 @@ class Handle:
         """Ask for the run to be cancelled; False when it had ended already."""
         return await self._client.cancel(self.run_id, reason)
 
-    def events(self) -> AsyncIterator[views.EventView]:
+    def events(self) -> AsyncGenerator[views.EventView, None]:
         """Everything that has happened and then what happens, until the run has ended."""
         return reading.events(self._client.outside, self.run_id)
 
-    def stream(self, step: str = "") -> AsyncIterator[views.ChunkView]:
+    def stream(self, step: str = "") -> AsyncGenerator[views.ChunkView, None]:
         """The token streams of the run (or of one step) from the first piece on, until the run has ended."""
         return reading.chunks(self._client.outside, self.run_id, step)
 

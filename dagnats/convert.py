@@ -211,7 +211,9 @@ def _known(kind: Any) -> Callable[[Raw], Any]:
         part = pending.pop()
         if isinstance(part, tuple):
             pending.extend(part)
-        elif isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field) and id(part) not in seen:
+        elif (
+            isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field) and id(part) not in seen
+        ):
             seen.add(id(part))
             if isinstance(part, msgspec.inspect.CustomType) and not _hooked(part.cls):
                 raise TypeError(

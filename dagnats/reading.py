@@ -6,8 +6,8 @@ The one place where stored messages become what people see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import msgspec
 from msgspec import Raw, Struct
@@ -163,7 +163,7 @@ def _text(fields: dict[str, Raw], name: str) -> str:
         return ""
 
 
-async def events(outside: Outside, run_id: str) -> AsyncIterator[views.EventView]:
+async def events(outside: Outside, run_id: str) -> AsyncGenerator[views.EventView, None]:
     """History, then what happens, until the run has ended.
 
     Raises:
@@ -175,13 +175,17 @@ async def events(outside: Outside, run_id: str) -> AsyncIterator[views.EventView
         )
     partition = subjects.partition_of(run_id, outside.log.partitions)
     closed = subjects.mark(partition, run_id, "closed")
-    async for entry in outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id)):
-        yield view_entry(entry)
-        if entry.subject == closed:
-            return
+    story = outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id))
+    async with aclosing(story):
+        async for entry in story:
+            yield view_entry(entry)
+            if entry.subject == closed:
+                return
 
 
-async def chunks(outside: Outside, run_id: str, step: str = "") -> AsyncIterator[views.ChunkView]:
+async def chunks(
+    outside: Outside, run_id: str, step: str = ""
+) -> AsyncGenerator[views.ChunkView, None]:
     """A run's token streams from the first piece on, until the run has ended and they are quiet."""
     partition = subjects.partition_of(run_id, outside.log.partitions)
     ended = asyncio.Event()
@@ -189,7 +193,7 @@ async def chunks(outside: Outside, run_id: str, step: str = "") -> AsyncIterator
     stop = await outside.notices.listen(mark, lambda *_: ended.set())
     if await outside.log.last(mark) is not None:
         ended.set()
-    pieces = aiter(outside.notices.follow(subjects.STREAMS, subjects.stream_of_run(run_id, step)))
+    pieces = outside.notices.follow(subjects.STREAMS, subjects.stream_of_run(run_id, step))
     waiting: asyncio.Future[Entry] | None = None
     over = asyncio.ensure_future(ended.wait())
     try:

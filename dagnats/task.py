@@ -93,7 +93,7 @@ class Startable(Generic[P, R]):
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
         **kwargs: Any,
-    ) -> Handle:
+    ) -> Handle[R]:
         """Start a run with these arguments; they are checked here, before anything is sent.
 
         Raises:
@@ -114,27 +114,28 @@ class Startable(Generic[P, R]):
             read=self._read,
         )
 
-    def delay(self, *args: Any, **kwargs: Any) -> SyncHandle:
+    def delay(self, *args: Any, **kwargs: Any) -> SyncHandle[R]:
         """Start a run from code that is not async; takes what ``start`` takes."""
         handle = self._home.run_sync(lambda: self.start(*args, **kwargs))
         return SyncHandle(self._home, handle)
 
 
-class SyncHandle:
+class SyncHandle(Generic[R]):
     """A handle for code that is not async."""
 
-    def __init__(self, home: Home, handle: Handle) -> None:
+    def __init__(self, home: Home, handle: Handle[R]) -> None:
         self.run_id = handle.run_id
         self._home = home
         self._handle = handle
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> R:
         """The output, once the run has completed; ``timeout`` in seconds.
 
         Raises:
             RunFailed, RunCancelled, ResultTimeout.
         """
-        return self._home.run_sync(lambda: self._handle.result(timeout))
+        result: R = self._home.run_sync(lambda: self._handle.result(timeout))
+        return result
 
     result_sync = result
 
@@ -151,7 +152,7 @@ class Task(Startable[P, R]):
     """A registered function. Calling it just calls it; in a traced workflow, calling it makes a step."""
 
     def __init__(
-        self, home: Home, function: Callable[P, R], name: str, options: TaskOptions
+        self, home: Home, function: Callable[..., Any], name: str, options: TaskOptions
     ) -> None:
         for problem in name_problems(f"task {name!r}", name):
             raise DefinitionError(str(problem))
@@ -168,8 +169,12 @@ class Task(Startable[P, R]):
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function; while a workflow is traced, add a step instead."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; while a workflow is traced, add a step instead.
+
+        What that gives depends on where it is called (a value, a coroutine, a reference), and a
+        context is passed only in plain calls: so the types here promise nothing.
+        """
         tracing = tracer.get()
         if tracing is not None:
             return tracing.add(self, args, kwargs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
 import msgspec
+from msgspec import Struct
 
 from dagnats import listing
 from dagnats.cli.completion import run_ids
@@ -24,29 +26,41 @@ _NAMED_MAX = 5
 _record = msgspec.json.Decoder(WorkerRecord)
 
 
+class Named(Struct, frozen=True):
+    """The run that a command line names: by its id, by the beginning of its id, or as the newest."""
+
+    run_id: str | None
+    last: bool
+
+    async def find(self, client: Client) -> str:
+        """Its full id.
+
+        Raises:
+            RunNotFound.
+        """
+        return await (
+            listing.newest(client.outside) if self.last else client.find(self.run_id or "")
+        )
+
+
 def run_argument(function: F) -> F:
-    """Add RUN and ``--last``; the command gets them as ``run_id`` and ``last``."""
-    function = click.argument("run_id", metavar="RUN", required=False, shell_complete=run_ids)(
-        function
-    )
+    """Add RUN and ``--last``; the command gets them as ``named``, once exactly one of them was given."""
+
+    @functools.wraps(function)
+    def checked(*, run_id: str | None, last: bool, **given: Any) -> Any:
+        if run_id and last:
+            raise click.UsageError("name a run or give --last, not both")
+        if not run_id and not last:
+            raise click.UsageError(
+                "which run? Give its id (8 characters of it are enough), or --last"
+            )
+        return function(named=Named(run_id, last), **given)
+
     text = "The run that was started last, instead of RUN."
-    return click.option("--last", is_flag=True, help=text)(function)
-
-
-async def chosen_run(client: Client, run_id: str | None, *, last: bool) -> str:
-    """The full id of the run that was meant.
-
-    Raises:
-        click.UsageError: none was named, or two.
-        RunNotFound.
-    """
-    if run_id and last:
-        raise click.UsageError("name a run or give --last, not both")
-    if last:
-        return await listing.newest(client.outside)
-    if not run_id:
-        raise click.UsageError("which run? Give its id (8 characters of it are enough), or --last")
-    return await client.find(run_id)
+    with_last = click.option("--last", is_flag=True, help=text)(checked)
+    return click.argument("run_id", metavar="RUN", required=False, shell_complete=run_ids)(
+        with_last
+    )
 
 
 async def registered(client: Client, name: str) -> tuple[Workflow, str]:

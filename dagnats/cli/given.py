@@ -56,9 +56,7 @@ def _place(data: bytes, error: Exception) -> str:
     reason = _BYTE.sub("", str(error)).removeprefix("JSON is malformed: ")
     if found is None:
         return (
-            f"it ends too early ({_line_column(data, len(data))})"
-            if "trunc" in reason
-            else reason
+            f"it ends too early ({_line_column(data, len(data))})" if "trunc" in reason else reason
         )
     at = int(found[1])
     near = data[at : at + _EXCERPT].decode(errors="replace").split("\n")[0]
@@ -100,7 +98,7 @@ def _hint(text: str, problem: str) -> str:
     if _WORD.match(text):
         return f"; for a text, write '\"{text}\"'"
     if text.startswith(("{", "[")) and "too early" not in problem:
-        return "; texts and names are in double quotes, the whole in single: '{\"name\": \"value\"}'"
+        return '; texts and names are in double quotes, the whole in single: \'{"name": "value"}\''
     return ""
 
 

@@ -42,8 +42,12 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel runs."),
     },
     "Operate": {
-        "doctor": Entry("dagnats.cli.doctor:doctor", "Check everything, with the cure for each fault."),
-        "config": Entry("dagnats.cli.config:config", "The settings in force, and where each is from."),
+        "doctor": Entry(
+            "dagnats.cli.doctor:doctor", "Check everything, with the cure for each fault."
+        ),
+        "config": Entry(
+            "dagnats.cli.config:config", "The settings in force, and where each is from."
+        ),
         "completion": Entry("dagnats.cli.completion:completion", "Completion for your shell."),
     },
 }

@@ -39,7 +39,9 @@ _ORPHAN_LOOK_S: Final = 1.0
 def log_options(function: F) -> F:
     """Add ``--log-level`` and ``--log-json``."""
     levels = click.Choice(["debug", "info", "warning", "error"], case_sensitive=False)
-    function = click.option("--log-json", is_flag=True, default=None, help="Log JSON lines.")(function)
+    function = click.option("--log-json", is_flag=True, default=None, help="Log JSON lines.")(
+        function
+    )
     return click.option("--log-level", type=levels, help="What to log (default: info).")(function)
 
 

@@ -9,7 +9,7 @@ import click
 from msgspec import Struct
 
 from dagnats.cli import given, render
-from dagnats.cli.ask import chosen_run, run_argument
+from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.group import Commands, examples
@@ -121,12 +121,12 @@ def count(workflow: str, status: str, since: str | None, url: str | None, as_jso
 @run_argument
 @url_option
 @json_option
-def status(run_id: str | None, last: bool, url: str | None, as_json: bool) -> None:
+def status(named: Named, url: str | None, as_json: bool) -> None:
     """Show how a run stands: its steps, attempts, iterations, who runs what."""
 
     async def ask() -> None:
         async with open_client(url) as client:
-            view = await client.handle(await chosen_run(client, run_id, last=last)).status()
+            view = await client.handle(await named.find(client)).status()
             await _show_run(client, view, as_json)
 
     run_async(ask)
@@ -153,12 +153,12 @@ class Inspected(Struct, frozen=True):
 @run_argument
 @url_option
 @json_option
-def inspect(run_id: str | None, last: bool, url: str | None, as_json: bool) -> None:
+def inspect(named: Named, url: str | None, as_json: bool) -> None:
     """Show everything about a run: steps, errors with tracebacks, the last events."""
 
     async def ask() -> None:
         async with open_client(url) as client:
-            handle = client.handle(await chosen_run(client, run_id, last=last))
+            handle = client.handle(await named.find(client))
             view, history = await handle.status(), await handle.history()
             if as_json:
                 emit_json(Inspected(view, history[-_TAIL:], len(history)))
@@ -194,8 +194,7 @@ def _show_details(view: RunView, history: list[EventView]) -> None:
 @json_option
 def events(
     *,
-    run_id: str | None,
-    last: bool,
+    named: Named,
     type_: str,
     step: str,
     full: bool,
@@ -210,7 +209,7 @@ def events(
 
     async def ask() -> None:
         async with open_client(url) as client:
-            handle = client.handle(await chosen_run(client, run_id, last=last))
+            handle = client.handle(await named.find(client))
             if not follow:
                 found = [event for event in await handle.history() if wanted(event)]
                 _tell_events(found, full=full, as_json=as_json)
@@ -244,7 +243,7 @@ def _tell_event(event: EventView, *, full: bool, as_json: bool) -> None:
 @click.option("--no-tokens", is_flag=True, help="Without the token streams.")
 @url_option
 @json_option
-def watch_(run_id: str | None, last: bool, no_tokens: bool, url: str | None, as_json: bool) -> None:
+def watch_(named: Named, no_tokens: bool, url: str | None, as_json: bool) -> None:
     """Watch a run until it has ended: live on a terminal, else a line for each event.
 
     The exit code is 0 when the run completed, 1 when it failed or was cancelled.
@@ -252,7 +251,7 @@ def watch_(run_id: str | None, last: bool, no_tokens: bool, url: str | None, as_
 
     async def ask() -> int:
         async with open_client(url) as client:
-            chosen = await chosen_run(client, run_id, last=last)
+            chosen = await named.find(client)
             code = await watch(client, chosen, as_json=as_json, tokens=not no_tokens)
             if not as_json:
                 how = await ended(client, chosen, 1)
@@ -270,15 +269,13 @@ def watch_(run_id: str | None, last: bool, no_tokens: bool, url: str | None, as_
 )
 @url_option
 @json_option
-def output(
-    run_id: str | None, last: bool, wait: bool, timeout: str | None, url: str | None, as_json: bool
-) -> None:
+def output(named: Named, wait: bool, timeout: str | None, url: str | None, as_json: bool) -> None:
     """Print the output of a completed run as JSON; with --json, how it ended as an object."""
     most = given.duration_ms(timeout, "--timeout") / 1000 or None
 
     async def ask() -> int:
         async with open_client(url) as client:
-            chosen = await chosen_run(client, run_id, last=last)
+            chosen = await named.find(client)
             if not (wait or most) and await client.closed_mark(chosen) is None:
                 run = await client.run(chosen)
                 hint = "add --wait to wait for its output"
@@ -293,12 +290,12 @@ def output(
 @click.option("--reason", default="", help="Why; it is kept with the run.")
 @url_option
 @json_option
-def cancel(run_id: str | None, last: bool, reason: str, url: str | None, as_json: bool) -> None:
+def cancel(named: Named, reason: str, url: str | None, as_json: bool) -> None:
     """Ask for a run to be cancelled. A run that has ended stays as it is."""
 
     async def ask() -> None:
         async with open_client(url) as client:
-            chosen = await chosen_run(client, run_id, last=last)
+            chosen = await named.find(client)
             asked = await client.cancel(chosen, reason)
             mark = None if asked else await client.closed_mark(chosen)
             if as_json:

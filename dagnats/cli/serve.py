@@ -33,8 +33,12 @@ class Ready(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.option("--http", metavar="ADDR", help=f"Where the HTTP API listens. {_LATER}")
-@click.option("--nats-port", type=click.IntRange(0, 65535), help="Port of NATS; 0 takes a free one.")
-@click.option("--data-dir", type=click.Path(file_okay=False), help="Where the data is (default: .dagnats).")
+@click.option(
+    "--nats-port", type=click.IntRange(0, 65535), help="Port of NATS; 0 takes a free one."
+)
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False), help="Where the data is (default: .dagnats)."
+)
 @click.option("--no-console", is_flag=True, help=f"Without the web console. {_LATER}")
 @json_option
 @log_options
@@ -51,7 +55,9 @@ def serve(http: str | None, no_console: bool, as_json: bool, **given: Any) -> No
     async def run(stopping: Stopping) -> None:
         async with serving(settings, stopping) as server:
             if as_json:
-                emit_json(Ready(nats_url=server.url, data_dir=str(server.data_dir), pid=os.getpid()))
+                emit_json(
+                    Ready(nats_url=server.url, data_dir=str(server.data_dir), pid=os.getpid())
+                )
             else:
                 click.echo(ready_text(server, settings))
 

@@ -48,15 +48,21 @@ Tasks = dict[str, Task[Any, Any]]
 @click.command()
 @click.argument("target", metavar="MODULE[:APP]")
 @click.option("--concurrency", type=click.IntRange(1, CONCURRENCY_MAX), help="Handlers at once.")
-@click.option("--processes", type=click.IntRange(1, 256), help="So many processes; dead ones are replaced.")
-@click.option("--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
+@click.option(
+    "--processes", type=click.IntRange(1, 256), help="So many processes; dead ones are replaced."
+)
+@click.option(
+    "--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated."
+)
 @click.option("--group", help="Serve this worker group (default: the tasks without one).")
 @click.option("--all-groups", is_flag=True, help="Serve every task in its own group.")
 @click.option("--drain-timeout", help="How long handlers may finish when stopping, such as 30s.")
 @click.option("--lease", help="After how long a silent worker's tickets go to others, such as 15s.")
 @url_option
 @process_command
-def worker(target: str, names: tuple[str, ...], all_groups: bool, no_wait: bool, **given: Any) -> None:
+def worker(
+    target: str, names: tuple[str, ...], all_groups: bool, no_wait: bool, **given: Any
+) -> None:
     """Run the tasks of MODULE (or file.py), and register its workflows.
 
     SIGTERM or Ctrl-C: takes no more work, lets running handlers finish, then ends; a second one ends
@@ -83,7 +89,9 @@ def worker(target: str, names: tuple[str, ...], all_groups: bool, no_wait: bool,
             service = Worker(
                 outside, tasks, keeper, concurrency=settings.concurrency, group=group, **durations
             )
-            await _work(app, service, outside, stopping, ready_text(service, tasks, settings), settings)
+            await _work(
+                app, service, outside, stopping, ready_text(service, tasks, settings), settings
+            )
         finally:
             await outside.close()
 
@@ -97,7 +105,12 @@ async def _several(arguments: list[str], count: int) -> int:
 
 
 async def _work(
-    app: App, service: Worker, outside: JetStream, stopping: Stopping, ready: str, settings: Settings
+    app: App,
+    service: Worker,
+    outside: JetStream,
+    stopping: Stopping,
+    ready: str,
+    settings: Settings,
 ) -> None:
     await register(app, outside)
     stopping.act = service.stop
@@ -105,7 +118,10 @@ async def _work(
     outside.link.on_disconnect.append(service.suspect_all)
     outside.link.on_reconnect.append(back.set)
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(_learn_suspects(service, outside, back)), group.create_task(watch_parent())]
+        beside = [
+            group.create_task(_learn_suspects(service, outside, back)),
+            group.create_task(watch_parent()),
+        ]
         working = group.create_task(service.run())
         waiting = group.create_task(service.ready.wait())
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,7 +155,9 @@ async def register(app: App, outside: JetStream) -> None:
         try:
             await client.register(definition)
         except DagNatsError as problem:
-            raise type(problem)(f"workflow {name} cannot be registered: {problem.message}") from problem
+            raise type(problem)(
+                f"workflow {name} cannot be registered: {problem.message}"
+            ) from problem
     await publish_tasks(outside.documents(subjects.TASK_CATALOGUE), app.name, app.tasks.values())
 
 

@@ -219,7 +219,9 @@ def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
 def _read_retry(reader: Reader, where: str, written: object) -> RetryPolicy | None:
     if written is None:
         return None
-    data = reader.members(where, written, "a retry policy is an object", 'write {"max_attempts": 3}')
+    data = reader.members(
+        where, written, "a retry policy is an object", 'write {"max_attempts": 3}'
+    )
     if data is None:
         return None
     reader.keys(where, data, RETRY_KEYS)

@@ -55,6 +55,8 @@ def to_ms(value: Duration) -> int:
         return parse_ms(value)
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a duration: use a timedelta, seconds or '42m30s'")
+    if isinstance(value, timedelta) and value >= timedelta():
+        return -(-value // timedelta(milliseconds=1))  # exact, where total_seconds() is not
     try:
         seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
     except TypeError as error:

@@ -210,7 +210,9 @@ def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:
         known: set[str] = set()
         if len(before.steps) and before.steps[position].status != PENDING:
             known = {command.id for command in kind.in_force(_scope(before, draft.graph, position))}
-        commands.extend(c for c in kind.in_force(_scope(after, draft.graph, position)) if c.id not in known)
+        commands.extend(
+            c for c in kind.in_force(_scope(after, draft.graph, position)) if c.id not in known
+        )
     return commands
 
 

@@ -11,7 +11,7 @@ from dagnats.errors import LeaseLost
 from dagnats.jetstream.consumers import ensure_consumer
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
-from dagnats.jetstream.puller import Puller, delivery
+from dagnats.jetstream.puller import Puller, consumer_seq, delivery
 from dagnats.limits import FACTS_BATCH_MAX, FACTS_UNACKED_MAX, PULL_EXPIRES_MS
 from dagnats.ports import Delivery
 from dagnats.wire import subjects
@@ -37,6 +37,8 @@ class JetStreamFeed:
         self._wanted = False
         self._stale = False
         self._closed = False
+        self._handed: int | None = None  # the consumer's count of deliveries; none before the first
+        self._missed = False
 
     async def open(self) -> JetStreamFeed:
         """Make the consumer if it is not there, and start asking."""
@@ -47,11 +49,18 @@ class JetStreamFeed:
         return self
 
     async def next(self, limit: int) -> list[Delivery]:
-        """The facts that have arrived; after about a second without any, none."""
+        """The facts that have arrived; after about a second without any, none.
+
+        Raises:
+            LeaseLost: facts in between were handed to another reader, one that was paused and does not
+                know yet that it lost its lease; what comes after them must not be acknowledged.
+        """
         if self._stale and not self._closed:
             await self.rewind()
         if not self._buffer and not self._closed:
             await self._arrived_soon()
+        if self._missed:
+            raise LeaseLost(f"facts of {self._filter} were handed to another scheduler: rewind")
         taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
         self._top_up()
         return taken
@@ -79,6 +88,7 @@ class JetStreamFeed:
         try:
             await self._ensure()  # a reset of a consumer that is not there is never answered
             await self._link.api(f"CONSUMER.RESET.{subjects.EVENTS}.{self._name}")
+            self._handed, self._missed = 0, False  # the server counts from 1 again
             if not self._closed:
                 self._puller = await self._new_puller().open()
         except BaseException:
@@ -123,7 +133,11 @@ class JetStreamFeed:
         )
 
     def _arrived(self, subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> None:
-        self._buffer.append(delivery(subject, reply, headers, payload))
+        fact = delivery(subject, reply, headers, payload)
+        handed = consumer_seq(fact.reply)
+        self._missed = self._missed or (self._handed is not None and handed != self._handed + 1)
+        self._handed = handed
+        self._buffer.append(fact)
         self._arrival.set()
 
     def _ended(self, _count: int) -> None:

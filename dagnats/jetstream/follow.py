@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from dagnats.errors import OutsideError
@@ -72,7 +72,9 @@ class _Reading:
         self._change.set()
 
 
-async def follow(link: Link, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+async def follow(
+    link: Link, stream: str, subject: str, after_seq: int = 0
+) -> AsyncGenerator[Entry, None]:
     """Yield entries for as long as the caller wants; its consumer is removed when it stops."""
     at = after_seq
     while True:

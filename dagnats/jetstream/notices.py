@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from dagnats.jetstream.asking import NO_RESPONDERS
@@ -60,6 +60,6 @@ class JetStreamNotices:
             stop()
         return answers
 
-    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
         return follow(self._link, stream, subject, after_seq)

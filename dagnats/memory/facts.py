@@ -20,6 +20,7 @@ class FactCursor:
         self._next = 0
         self._handed_ms = 0.0
         self._counts: dict[int, int] = {}
+        self.handed = 0  # deliveries since the last rewind, to whomever
 
     def add(self, entry: Entry, origin_seq: int) -> None:
         """A fact was stored."""
@@ -38,6 +39,7 @@ class FactCursor:
             entry, origin_seq = self._facts[self._next]
             self._next += 1
             self._handed_ms = now_ms
+            self.handed += 1
             count = self._counts[entry.seq] = self._counts.get(entry.seq, 0) + 1
             pending = len(self._facts) - self._next
             taken.append(
@@ -69,6 +71,7 @@ class FactCursor:
     def rewind(self) -> None:
         """Hand out everything above the floor again, counting anew, as the server's reset does."""
         self._next = self._floor
+        self.handed = 0
         self._counts.clear()
 
     def until_due_ms(self, now_ms: float) -> float | None:

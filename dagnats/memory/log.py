@@ -67,9 +67,7 @@ class MemoryLog:
         found = [self._events.last(subject) for subject in subjects]
         return [entry for entry in found if entry is not None]
 
-    async def newest(
-        self, subject: str, since_ms: int = 0
-    ) -> AsyncGenerator[list[Entry], None]:
+    async def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
         """The messages of a wildcard filter, newest first, none from before a time, in one page."""
         found = [each for each in self._events.matching(subject) if each.at_ms >= since_ms]
         if found:
@@ -100,12 +98,26 @@ class MemoryFeed:
         self._partition = partition
         self._open = True
         self._cursor = link.world.cursors[str(partition)]
+        self._handed = self._cursor.handed
 
     async def next(self, limit: int) -> list[Delivery]:
-        """The facts that have arrived, at most ``limit``."""
+        """The facts that have arrived, at most ``limit``.
+
+        Raises:
+            LeaseLost: facts before these were handed to somebody else.
+        """
         await self._link.waiter.wait(self._look_again, PULL_EXPIRES_MS)
         world = self._link.world
-        return world.take_facts(self._partition, limit) if self._open else []
+        before = self._cursor.handed
+        taken = world.take_facts(self._partition, limit) if self._open else []
+        if taken and before != self._handed:
+            raise LeaseLost(
+                f"facts of partition {self._partition} were handed to somebody else than "
+                f"{self._link.name!r}: begin again with what is not acknowledged",
+                seq=taken[0].seq,
+            )
+        self._handed = self._cursor.handed
+        return taken
 
     def _look_again(self) -> bool:
         return self._cursor.waiting or not self._open or not self._link.up
@@ -130,6 +142,7 @@ class MemoryFeed:
         """Have everything that was not acknowledged delivered again, at once."""
         if self._link.world:
             self._cursor.rewind()
+            self._handed = 0
 
     async def close(self) -> None:
         """Ask for no more."""

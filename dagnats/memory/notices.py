@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from dagnats.memory.link import Link
 from dagnats.memory.live import End, Heard
@@ -10,29 +10,21 @@ from dagnats.memory.stream import Stream
 from dagnats.ports import Entry
 
 
-class Following:
+async def _following(
+    link: Link, stream: Stream, subject: str, after_seq: int
+) -> AsyncGenerator[Entry, None]:
     """Stored messages of a filter, then new ones; ends where its process does not wait for them."""
+    while True:
 
-    def __init__(self, link: Link, stream: Stream, subject: str, after_seq: int) -> None:
-        self._link = link
-        self._stream = stream
-        self._subject = subject
-        self._seq = after_seq
+        def look_again() -> bool:
+            return stream.next_after(subject, after_seq) is not None or not link.up
 
-    def __aiter__(self) -> AsyncIterator[Entry]:
-        return self
-
-    async def __anext__(self) -> Entry:
-        await self._link.waiter.wait(self._look_again, None)
-        found = self._stream.next_after(self._subject, self._seq) if self._link.up else None
+        await link.waiter.wait(look_again, None)
+        found = stream.next_after(subject, after_seq) if link.up else None
         if found is None:
-            raise StopAsyncIteration
-        self._seq = found.seq
-        return found
-
-    def _look_again(self) -> bool:
-        found = self._stream.next_after(self._subject, self._seq)
-        return found is not None or not self._link.up
+            return
+        after_seq = found.seq
+        yield found
 
 
 class MemoryNotices:
@@ -62,6 +54,6 @@ class MemoryNotices:
             end()
         return answers
 
-    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+    def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
-        return Following(self._link, self._link.world.streams[stream], subject, after_seq)
+        return _following(self._link, self._link.world.streams[stream], subject, after_seq)

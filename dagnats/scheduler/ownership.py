@@ -9,7 +9,7 @@ claimed again, so whoever was presumed dead meanwhile finds out before writing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -90,30 +90,41 @@ class Ownership:
 
         The caller stops folding those and calls ``release`` for each.
         """
-        if not self.valid() and self.held:
-            log.warning("the scheduler's lease ran out; everything it held must be claimed again")
-            self.held.clear()
         sent = self._clock.monotonic_ms()
         self._beat += 1
         await self._documents.put(_SCHEDULER + self.me, msgspec.json.encode(Renewal(self._beat)))
+        asked = self._clock.monotonic_ms()
         entries = await self._documents.all()
-        now = self._clock.monotonic_ms()
-        alive = self._alive(entries, now)
+        if (
+            not self.valid() and self.held
+        ):  # asked after the beat was stored, which may have taken long
+            log.warning("the scheduler's lease ran out; everything it held must be claimed again")
+            self.held.clear()
+        alive = self._alive(entries, asked)
         records = self._records(entries)
         self.held = {
             p: claim for p, claim in self.held.items() if records.get(p) == (self.me, claim)
         }
         owners = {p: owner for p, (owner, _) in records.items()}
         plan = moves(self.me, self.held.keys(), alive, owners, self._partitions, self._most)
-        for partition in plan.claim:
+        await self._claim(plan.claim, records)
+        self._valid_until_ms = sent + self._ttl_ms - LEASE_MARGIN_MS
+        await self._sweep(asked)
+        return list(plan.release)
+
+    async def _claim(self, wanted: Iterable[int], records: dict[int, tuple[str, int]]) -> None:
+        """Take what is wanted, and give up what is ours by its record alone: nobody else could take it."""
+        for partition in wanted:
             claim = await self._write(partition, self.me, records.get(partition, ("", 0))[1])
             if claim is not None:
                 self.held[partition] = claim
-        self._valid_until_ms = sent + self._ttl_ms - LEASE_MARGIN_MS
-        await self._sweep(now)
-        return list(plan.release)
+        for partition, (owner, revision) in records.items():
+            if owner == self.me and partition not in self.held:
+                await self._write(partition, "", revision)
 
-    def _alive(self, entries: dict[str, tuple[bytes, int]], now: float) -> set[str]:
+    def _alive(self, entries: dict[str, tuple[bytes, int]], asked: float) -> set[str]:
+        """Who may hold a lease. A new beat counts from when it was seen, an old one until it was asked for."""
+        now = self._clock.monotonic_ms()
         alive: set[str] = set()
         for key, (_, revision) in entries.items():
             name = key.removeprefix(_SCHEDULER)
@@ -123,7 +134,7 @@ class Ownership:
             if seen is None or seen.revision != revision:
                 self._seen[name] = Seen(revision, now)
                 alive.add(name)
-            elif now - seen.at_ms < self._ttl_ms:
+            elif asked - seen.at_ms < self._ttl_ms:
                 alive.add(name)
         return alive
 

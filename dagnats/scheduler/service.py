@@ -96,11 +96,15 @@ class Scheduler:
             log.warning("the lease could not be renewed: %s", error)
             leaving = []
         for partition, loop in list(self._loops.items()):
-            if not loop.fence() and ownership.valid():  # its claim is over; there may be a new one
+            over = loop.task.done() or not loop.fence()
+            if over and ownership.valid():  # its claim is over; there may be a new one
                 await self._end_loop(partition)
         for partition in leaving:
             await self._end_loop(partition)
-            await ownership.release(partition)
+            try:
+                await ownership.release(partition)
+            except (DagNatsError, TimeoutError) as error:  # the next renewal gives it up
+                log.warning("partition %d could not be given up yet: %s", partition, error)
         for partition in sorted(ownership.held):
             if partition not in self._loops:
                 fence = ownership.fence(partition)

@@ -170,7 +170,9 @@ class Tickets:
         arguments: dict[str, Any],
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
-        context: AgentContext[Any] = AgentContext(message, self._doors, loop, self._readers[task.name])
+        context: AgentContext[Any] = AgentContext(
+            message, self._doors, loop, self._readers[task.name]
+        )
         if task.signature.context is not None:
             arguments[task.signature.context] = context
         key = f"{message.run}/{message.ticket}"

@@ -18,7 +18,11 @@ def named(page: Path) -> Iterator[tuple[str, Path]]:
         children = token.children or ()
         for link, name in itertools.pairwise(children):
             href = str(link.attrs.get("href", "")) if link.type == "link_open" else ""
-            if href.endswith(".py") and name.type == "code_inline" and not name.content.endswith(".py"):
+            if (
+                href.endswith(".py")
+                and name.type == "code_inline"
+                and not name.content.endswith(".py")
+            ):
                 yield name.content, (page.parent / href).resolve()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 from dagnats import App, Context
 
@@ -13,7 +14,7 @@ app = App("crash")
 @app.task
 async def crash_add(ctx: Context, n: int) -> int:
     """Add one, slowly, and note it (one short append is atomic)."""
-    with open(os.environ["CRASH_RECORD"], "a") as record:
+    with Path(os.environ["CRASH_RECORD"]).open("a") as record:
         record.write(f"{ctx.run_id}/{ctx.step_id}\n")
     await asyncio.sleep(0.01)
     return n + 1

@@ -31,7 +31,10 @@ async def test_s001_two_steps_in_a_row_pass_the_output_on():
     assert inputs == ["a-done"]
     assert view.status == "completed"
     assert view.completed_at
-    assert {step.id: bytes(step.output) for step in view.steps} == {"a": b'"a-done"', "b": b'"b-done"'}
+    assert {step.id: bytes(step.output) for step in view.steps} == {
+        "a": b'"a-done"',
+        "b": b'"b-done"',
+    }
 
 
 async def test_s003_a_join_runs_once_with_all_outputs():
@@ -154,14 +157,18 @@ async def test_s011_skips_in_a_row_do_not_stop_what_follows():
     async with deployment(app) as d:
         handle = await d.client.start(row, {"skip": True})
         assert await handle.result(10) == "c-done"
-        assert [step.status for step in (await handle.status()).steps] == ["skipped", "skipped", "completed"]
+        assert [step.status for step in (await handle.status()).steps] == [
+            "skipped",
+            "skipped",
+            "completed",
+        ]
     assert calls == [None], "only c was called, and a skipped parent's output is null"
 
 
 async def test_s013_a_large_output_arrives_byte_for_byte():
     """An output of 200 KB reaches the next step as it was."""
     app, arrived = App("s013"), []
-    text = "".join(chr(97 + number % 26) + "é\n\"" for number in range(40_000))
+    text = "".join(chr(97 + number % 26) + 'é\n"' for number in range(40_000))
 
     @app.task
     async def make() -> str:
@@ -256,4 +263,6 @@ async def test_s019_a_run_in_flight_keeps_its_definition():
         release.set()
         assert await old.result(10) == "one"
         assert await new.result(10) == "two"
-        assert [((await h.status()).version, len((await h.status()).steps)) for h in (old, new)] == [("1", 1), ("2", 2)]
+        assert [
+            ((await h.status()).version, len((await h.status()).steps)) for h in (old, new)
+        ] == [("1", 1), ("2", 2)]

@@ -45,7 +45,7 @@ async def test_s021_duplicate_step_ids_are_refused(d):
 
 
 async def test_s023_a_cycle_is_refused(d):
-    """a → b → a is refused with the word cycle and both names."""
+    """A cycle a → b → a is refused with the word cycle and both names."""
     a = {"id": "a", "task": "t", "depends_on": ["b"]}
     text = await refused(d, file(a, {"id": "b", "task": "t", "depends_on": ["a"]}))
     assert "cycle" in text
@@ -99,7 +99,9 @@ async def test_s031_an_impossible_failure_step_is_refused(d, target):
     text = await refused(d, file(*steps))
     assert "on_failure" in text
     assert f'"{target}"' in text
-    await d.register(file({"id": "main", "task": "t", "on_failure": "free"}, {"id": "free", "task": "t"}))
+    await d.register(
+        file({"id": "main", "task": "t", "on_failure": "free"}, {"id": "free", "task": "t"})
+    )
 
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -130,7 +132,9 @@ async def test_s033_an_input_that_does_not_fit_the_schema_is_refused_at_the_call
         assert await (await d.client.start("checked", {"name": "Dan"})).result(10) == "hello Dan"
 
 
-@pytest.mark.xfail(strict=True, reason="input_schema is checked by the client only, not when a run is folded")
+@pytest.mark.xfail(
+    strict=True, reason="input_schema is checked by the client only, not when a run is folded"
+)
 async def test_s033_an_input_published_past_the_caller_fails_the_run():
     """A start that somebody writes to the log with the wrong input ends as a failed run that says why."""
     app = App("s033")
@@ -157,7 +161,12 @@ async def test_s035_an_unknown_key_of_a_file_is_refused_with_a_guess(d):
     "step",
     [
         {"id": "a", "task": "t", "dependson": []},
-        {"id": "a", "task": "t", "type": "agent_loop", "config": {"max_iterations": 3, "max_iteration": 4}},
+        {
+            "id": "a",
+            "task": "t",
+            "type": "agent_loop",
+            "config": {"max_iterations": 3, "max_iteration": 4},
+        },
         {"id": "a", "task": "t", "retry": {"max_attempt": 3}},
         {"id": "a", "task": "t", "depends_on": ["b"], "skip_if": {"step_id": "b", "feld": "x"}},
     ],
@@ -172,7 +181,12 @@ async def test_s037_unknown_nested_keys_are_refused_too(d, step):
 async def test_all_problems_of_a_file_are_told_at_once(d):
     """Three mistakes in one file give three problems, each with its place and its cure."""
     with pytest.raises(DefinitionError) as problem:
-        await d.register(file({"id": "a", "task": "", "timeout": "x"}, {"id": "b", "task": "t", "depends_on": ["c"]}))
+        await d.register(
+            file(
+                {"id": "a", "task": "", "timeout": "x"},
+                {"id": "b", "task": "t", "depends_on": ["c"]},
+            )
+        )
     lines = str(problem.value).splitlines()
     assert len(lines) == 3
     assert all("; " in line for line in lines)
@@ -199,7 +213,9 @@ async def test_a_stored_definition_that_cannot_run_fails_its_runs_only():
     async with deployment(app, partitions=1) as d:
         broken = b'{"name":"broken","steps":[{"id":"a","task":"fine","depends_on":["ghost"]}]}'
         await d.outside.documents("dagnats_definitions").put("hash.feed", broken)
-        await d.forge("broken", "client", {"type": "run.started", "workflow": "broken", "definition": "feed"})
+        await d.forge(
+            "broken", "client", {"type": "run.started", "workflow": "broken", "definition": "feed"}
+        )
         assert await (await fine.start()).result(10) == "fine"
         with pytest.raises(RunFailed, match="feed"):
             await d.client.handle("broken").result(10)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -69,7 +70,10 @@ async def test_s045_a_loop_pauses_between_iterations():
     async with deployment(app):
         assert await (await slow.start()).result(10) == 3
     assert seen == [None, 1, 2]
-    assert [later - sooner >= 0.3 for sooner, later in zip(times, times[1:], strict=False)] == [True, True]
+    assert [later - sooner >= 0.3 for sooner, later in pairwise(times)] == [
+        True,
+        True,
+    ]
 
 
 async def test_s047_budget_hints_change_nothing_but_what_the_handler_reads():
@@ -190,6 +194,8 @@ async def test_s041_holds_across_the_death_of_a_worker():
         await d.workers[0].kill()
         await d.add_worker(lease_ms=1_000)
         assert await handle.result(10) == 7
-        attempts = [(e.attempt, e.iteration) for e in await handle.history() if e.type == "step.dispatched"]
+        attempts = [
+            (e.attempt, e.iteration) for e in await handle.history() if e.type == "step.dispatched"
+        ]
     assert seen == [(0, None), (1, 1), (1, 1), (2, 2)]
     assert attempts == [(1, 0), (1, 1), (1, 2)], "a lost worker is no attempt of the policy"

@@ -85,7 +85,9 @@ async def test_s165_only_listed_exceptions_are_retried():
     assert calls == ["listed"] * 3 + ["other"]
 
 
-@pytest.mark.parametrize(("after", "at_least_s", "at_most_s"), [("1ms", 0.1, 5), ("2h", 3590, 3600.5)])
+@pytest.mark.parametrize(
+    ("after", "at_least_s", "at_most_s"), [("1ms", 0.1, 5), ("2h", 3590, 3600.5)]
+)
 async def test_s167_retry_after_is_kept_within_its_bounds(after, at_least_s, at_most_s):
     """A handler's own delay is never below 100 ms nor above 1 h."""
     app, times = App("s167"), []
@@ -126,7 +128,11 @@ async def test_s169_a_step_policy_wins_over_that_of_the_workflow():
 
     fallback = Retry(3, delay="10ms")
     default = WorkflowBuilder("default", retry=fallback).task("s", task=broken).build()
-    own = WorkflowBuilder("own", retry=fallback).task("s", task=broken, retry=Retry(2, delay="10ms")).build()
+    own = (
+        WorkflowBuilder("own", retry=fallback)
+        .task("s", task=broken, retry=Retry(2, delay="10ms"))
+        .build()
+    )
     async with deployment(app) as d:
         for definition in (default, own):
             with pytest.raises(RunFailed):
@@ -150,7 +156,9 @@ async def test_s171_an_unknown_kind_of_failure_is_retried():
         second = await d.dispatch(handle.run_id, "foreign/2/0")
         assert second["error"] == "oh"
         answer = {"type": "step.failed", "ticket": second["ticket"], "nonce": second["nonce"]}
-        await d.forge(handle.run_id, "worker", {**answer, "error": "no", "failure": "non_retriable"})
+        await d.forge(
+            handle.run_id, "worker", {**answer, "error": "no", "failure": "non_retriable"}
+        )
         with pytest.raises(RunFailed, match="no"):
             await handle.result(10)
 
@@ -209,7 +217,9 @@ async def test_s179_a_late_success_of_an_earlier_attempt_is_ignored():
         handle = await slow.start()
         first = await d.dispatch(handle.run_id, "slow/1/0")
         timeout = {"type": "step.failed", "error": "timeout", "failure": "timeout"}
-        await d.forge(handle.run_id, "worker", {**timeout, "ticket": "slow/1/0", "nonce": first["nonce"]})
+        await d.forge(
+            handle.run_id, "worker", {**timeout, "ticket": "slow/1/0", "nonce": first["nonce"]}
+        )
         await d.dispatch(handle.run_id, "slow/2/0")
         release[1].set()
 

@@ -90,7 +90,12 @@ async def test_s197_a_run_ends_in_time_though_a_far_timer_was_armed_before():
     async def hang() -> None:
         await asyncio.sleep(60)
 
-    flow = WorkflowBuilder("parked", timeout="1500ms").task("b", task=broken).task("h", task=hang).build()
+    flow = (
+        WorkflowBuilder("parked", timeout="1500ms")
+        .task("b", task=broken)
+        .task("h", task=hang)
+        .build()
+    )
     async with deployment(app) as d:
         handle = await d.client.start(flow)
 

@@ -42,14 +42,24 @@ async def test_s231_cancel_ends_what_is_open_and_keeps_what_is_done():
         handle = await d.client.start(flow)
         await asyncio.wait_for(busy.wait(), 10)
         before = {s.id: s.status for s in (await handle.status()).steps}
-        assert before == {"first": "completed", "running": "running", "queued": "queued", "pending": "pending"}
+        assert before == {
+            "first": "completed",
+            "running": "running",
+            "queued": "queued",
+            "pending": "pending",
+        }
         assert await handle.cancel("not needed any more")
         with pytest.raises(RunCancelled, match="not needed any more"):
             await handle.result(10)
         view = await handle.status()
         assert view.status == "cancelled"
         assert view.completed_at
-        assert [s.status for s in view.steps] == ["completed", "cancelled", "cancelled", "cancelled"]
+        assert [s.status for s in view.steps] == [
+            "completed",
+            "cancelled",
+            "cancelled",
+            "cancelled",
+        ]
         assert bytes(view.steps[0].output) == b'"kept"'
 
 
@@ -78,7 +88,8 @@ async def test_s231_cancel_before_anybody_took_the_work():
 
 
 @pytest.mark.xfail(
-    strict=True, reason="a worker takes a first delivery for wanted; one that joined after the cancel notice cannot know"
+    strict=True,
+    reason="a worker takes a first delivery for wanted; one that joined after the cancel notice cannot know",
 )
 async def test_s231_a_ticket_that_reached_the_queue_after_the_cancel_is_not_run():
     """A ticket that the server copied into the queue after it was purged is not run by a worker that comes later."""
@@ -95,7 +106,9 @@ async def test_s231_a_ticket_that_reached_the_queue_after_the_cancel_is_not_run(
         await handle.cancel()
         with pytest.raises(RunCancelled):
             await handle.result(10)
-        late = Append(f"dagnats.task.0.{handle.run_id}.work._", msgspec.json.encode(ticket), "copied-late")
+        late = Append(
+            f"dagnats.task.0.{handle.run_id}.work._", msgspec.json.encode(ticket), "copied-late"
+        )
         await d.outside.log.append([late])
         await d.add_worker()
         assert await (await work.start(2)).result(10) == 2

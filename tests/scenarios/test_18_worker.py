@@ -113,7 +113,9 @@ async def test_s395_a_handler_longer_than_the_lease_runs_once(kind):
         handle = await app.tasks[kind].start()
         assert await handle.result(20) == "once"
         assert calls == [1]
-        consumer = next(c for c in await d.consumers(subjects.TASKS) if c["name"].startswith(f"worker+{kind}+"))
+        consumer = next(
+            c for c in await d.consumers(subjects.TASKS) if c["name"].startswith(f"worker+{kind}+")
+        )
         assert consumer["delivered"]["consumer_seq"] == 1
 
 
@@ -188,9 +190,15 @@ async def test_s399_a_consumer_of_another_make_is_refused_with_both_filters():
 
     async with deployment(app, workers=0) as d:
         name = subjects.worker_consumer("work", "")
-        config = {"durable_name": name, "filter_subject": "dagnats.queue.other._.*", "ack_policy": "explicit"}
+        config = {
+            "durable_name": name,
+            "filter_subject": "dagnats.queue.other._.*",
+            "ack_policy": "explicit",
+        }
         body = {"stream_name": subjects.TASKS, "config": config}
-        await d.outside.link.api(f"CONSUMER.CREATE.{subjects.TASKS}.{name}.dagnats.queue.other._.*", body)
+        await d.outside.link.api(
+            f"CONSUMER.CREATE.{subjects.TASKS}.{name}.dagnats.queue.other._.*", body
+        )
         with pytest.raises(BrokerUnsuitable) as refusal:
             await d.add_worker()
         assert "dagnats.queue.other._.*" in str(refusal.value)
@@ -222,7 +230,7 @@ async def test_s401_input_that_does_not_fit_fails_for_good():
 
 
 async def test_s401_null_is_an_input_like_others():
-    """null goes to a handler that takes None or has a default, and to one without parameters."""
+    """Input null goes to a handler that takes None or has a default, and to one without parameters."""
     app = App("s401-null")
 
     @app.task
@@ -248,7 +256,9 @@ async def test_s405_a_lease_that_cannot_work_is_refused(broker, lease, tmp_path)
     module, said = tmp_path / "tasks.py", tmp_path / "said"
     module.write_text("from dagnats import App\napp = App('t')\n@app.task\ndef t() -> None: ...\n")
     arguments = ("worker", str(module))
-    with program(broker, *arguments, output=said, DAGNATS_LEASE=lease, PYTHONWARNINGS="") as process:
+    with program(
+        broker, *arguments, output=said, DAGNATS_LEASE=lease, PYTHONWARNINGS=""
+    ) as process:
         if lease == "2s":
             async with deployment(App("s405"), broker=broker, schedulers=0, workers=0) as d:
 

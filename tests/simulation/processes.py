@@ -10,12 +10,12 @@ import random
 from asyncio import CancelledError
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from dagnats.core.graph import Graph
-from dagnats.errors import DagNatsError, PublishFailed
+from dagnats.errors import DagNatsError, LeaseLost, PublishFailed
 from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS
 from dagnats.memory.outside import Memory
 from dagnats.ports import Append, Delivery, FactFeed
@@ -91,10 +91,16 @@ class Pump:
     """One partition's folding, storing and acknowledging, side by side as in the real service."""
 
     def __init__(
-        self, partition: Partition, feed: FactFeed, rng: random.Random, parking: float
+        self,
+        partition: Partition,
+        feed: FactFeed,
+        fence: Callable[[], bool],
+        rng: random.Random,
+        parking: float,
     ) -> None:
         self._partition = partition
         self._feed = feed
+        self._fence = fence
         self._rng = rng
         self._parking = parking
         self._batches: deque[tuple[Batch, Task]] = deque()
@@ -104,7 +110,7 @@ class Pump:
         self.idle = False
 
     async def _fold(self) -> None:
-        while True:
+        while self._fence():
             deliveries = await self._feed.next(FACTS_BATCH_MAX)
             self.idle = not deliveries
             if deliveries:
@@ -115,6 +121,7 @@ class Pump:
             if self._rng.random() < self._parking:
                 await self._partition.park(self._rng.choice((0, 0, 1, 3)), idle_ms=0)
             await breathe()
+        raise LeaseLost("the lease ran out, or the partition went to another scheduler")
 
     async def _settle(self) -> None:
         while True:
@@ -177,8 +184,11 @@ class SimScheduler(Scheduler):
         for _ in range(self.slow.rng.randint(0, 3)):
             await breathe()
 
-    async def _pump(self, partition: Partition, feed: FactFeed) -> None:
-        pump = self.pumps[partition.number] = Pump(partition, feed, self.slow.rng, self.parking)
+    async def _pump(
+        self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]
+    ) -> None:
+        pump = Pump(partition, feed, fence, self.slow.rng, self.parking)
+        self.pumps[partition.number] = pump
         try:
             while True:
                 pump.step()
@@ -202,13 +212,17 @@ class SimScheduler(Scheduler):
         if self._clock.monotonic_ms() >= self.renew_at_ms:
             return True
         return any(
-            not task.done() and (number not in self.pumps or self.pumps[number].busy)
-            for number, task in self._loops.items()
+            number not in self.pumps or self.pumps[number].busy
+            for number, task in self._tasks()
         )
+
+    def _tasks(self) -> list[tuple[int, Task]]:
+        loops = [(number, cast("Task", loop.task)) for number, loop in self._loops.items()]
+        return [(number, task) for number, task in loops if not task.done()]
 
     def step(self) -> None:
         """Let something of it go on."""
-        tasks = [task for task in self._loops.values() if not task.done()]
+        tasks = [task for _, task in self._tasks()]
         due = self._clock.monotonic_ms() >= self.renew_at_ms
         if due and (not tasks or self.slow.rng.random() < 0.3):
             self._keeping.step()
@@ -234,7 +248,7 @@ class SimScheduler(Scheduler):
         self._keeping.kill()
         for pump in list(self.pumps.values()):
             pump.end()
-        for task in self._loops.values():
+        for _, task in self._tasks():
             task.kill()
 
 

@@ -148,13 +148,17 @@ class Deployment:
 
     async def add_scheduler(self, **options: Any) -> Process:
         """One more scheduler; options are those of ``Scheduler``."""
-        outside = await JetStream.open(self.broker.url, name="scheduler", partitions=self._partitions)
+        outside = await JetStream.open(
+            self.broker.url, name="scheduler", partitions=self._partitions
+        )
         process = Process(Scheduler(outside, **options), outside)
         self.schedulers.append(process)
         await process.ready()
         return process
 
-    async def add_worker(self, app: App | None = None, *, tasks: Any = None, **options: Any) -> Process:
+    async def add_worker(
+        self, app: App | None = None, *, tasks: Any = None, **options: Any
+    ) -> Process:
         """One more worker of an app (default: the deployment's); options are those of ``Worker``."""
         outside = await JetStream.open(self.broker.url, name="worker", partitions=self._partitions)
         keeper = LeaseKeeperLink(self.broker.url, name="lease-keeper")
@@ -177,7 +181,7 @@ class Deployment:
     # -- looking at storage, and forging it --------------------------------------------------------
 
     async def state(self, stream: str) -> dict[str, Any]:
-        """A stream's state: ``messages``, ``bytes``, ``last_seq`` …"""
+        """A stream's state, such as ``messages``, ``bytes`` and ``last_seq``."""
         found = await self.outside.link.api(f"STREAM.INFO.{stream}")
         return found["state"]
 
@@ -228,7 +232,9 @@ class Deployment:
     async def close(self) -> None:
         """Stop everything; raise what died of itself."""
         processes = [*self.workers, *self.schedulers]
-        ended = await asyncio.gather(*(process.stop() for process in processes), return_exceptions=True)
+        ended = await asyncio.gather(
+            *(process.stop() for process in processes), return_exceptions=True
+        )
         await self.app.close()
         await self.outside.close()
         for error in ended:

@@ -11,7 +11,9 @@ def test_each_value_with_its_source(offline, tmp_path):
     """Defaults, the two files, the environment and an option, the stronger over the weaker."""
     (tmp_path / "dagnats.toml").write_text('lease = "20s"\nreplicas = 3\n')
     (tmp_path / "pyproject.toml").write_text("[tool.dagnats]\nreplicas = 5\nprocesses = 2\n")
-    found = offline("config", "show", "--json", "--url", "nats://here:1", DAGNATS_PROCESSES="7").json
+    found = offline(
+        "config", "show", "--json", "--url", "nats://here:1", DAGNATS_PROCESSES="7"
+    ).json
 
     assert found["lease"] == {"value": "20s", "source": "dagnats.toml"}
     assert found["replicas"] == {"value": 5, "source": "pyproject.toml"}
@@ -60,7 +62,7 @@ def complete(url, words):
             "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1),
         },
     )  # fmt: skip
-    return [line.partition(",")[2] for line in said.stdout.splitlines()]
+    return [line.partition(",")[2] for line in said.stdout.splitlines() if line]
 
 
 def test_names_are_completed(site, cli):

@@ -14,7 +14,9 @@ def started(cli, workflow, given, *options):
 
 def ended(cli, workflow, given, *options):
     """Start a run and wait for its end; its id."""
-    return cli("run", "start", workflow, json.dumps(given), "--output", "--json", *options).json["run_id"]
+    return cli("run", "start", workflow, json.dumps(given), "--output", "--json", *options).json[
+        "run_id"
+    ]
 
 
 # -- starting --------------------------------------------------------------------------------------
@@ -117,7 +119,9 @@ def test_an_idempotency_key_gives_the_first_run(cli):
 
 def test_metadata_and_tags_travel(cli):
     """Given at the start, shown by status; a pair without "=" is refused."""
-    run_id = started(cli, "sums", {"a": 1, "b": 1}, "--meta", "who=me=you", "--tag", "blue", "--tag", "big")
+    run_id = started(
+        cli, "sums", {"a": 1, "b": 1}, "--meta", "who=me=you", "--tag", "blue", "--tag", "big"
+    )
     shown = cli("run", "status", run_id, "--json").json
 
     assert shown["metadata"] == {"who": "me=you"}
@@ -161,7 +165,9 @@ def test_prefixes_that_name_no_run_or_several(cli):
     assert "no run 0123456789abcdef" in unknown.line
 
 
-@pytest.mark.parametrize("word", ["status", "inspect", "get", "events", "watch", "output", "cancel"])
+@pytest.mark.parametrize(
+    "word", ["status", "inspect", "get", "events", "watch", "output", "cancel"]
+)
 def test_a_run_has_to_be_named(offline, word):
     """Neither an id nor ``--last``: exit code 2, and what to give."""
     said = offline("run", word)
@@ -170,7 +176,9 @@ def test_a_run_has_to_be_named(offline, word):
     assert "--last" in said.err
 
 
-@pytest.mark.parametrize("word", ["status", "inspect", "get", "events", "watch", "output", "cancel"])
+@pytest.mark.parametrize(
+    "word", ["status", "inspect", "get", "events", "watch", "output", "cancel"]
+)
 def test_an_unknown_run_is_told_in_one_line(cli, word):
     """Whatever is asked of it; as JSON as well."""
     said = cli("run", word, "nothing-of-the-sort")
@@ -208,7 +216,7 @@ def test_inspect_shows_errors_in_full(cli):
     assert inspected.code == 0
     assert "no ink" in inspected.out
     assert "and more on a second line" in inspected.out
-    assert cli("run", "inspect", run_id, "--json").json["run"]["error"]["message"].startswith("no ink")
+    assert "no ink" in cli("run", "inspect", run_id, "--json").json["run"]["error"]["message"]
 
 
 def test_events_in_order_and_filtered(cli):
@@ -219,7 +227,9 @@ def test_events_in_order_and_filtered(cli):
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
     assert (events[0]["type"], events[-1]["type"]) == ("run.started", "run.closed")
     assert len(cli("run", "events", run_id, "--type", "step.succeeded", "--json").json) == 2
-    assert {event["step"] for event in cli("run", "events", run_id, "--step", "add", "--json").json} == {"add"}
+    assert {
+        event["step"] for event in cli("run", "events", run_id, "--step", "add", "--json").json
+    } == {"add"}
 
     full = cli("run", "events", run_id, "--full").out
 

@@ -42,7 +42,10 @@ BROKEN = {
         ['"step"', '"step_id"', 'step "a".skip_if'],
     ),
     "a type": (flow("w", {"id": "a", "type": "agent-loop"}), ['"agent-loop"', '"agent_loop"']),
-    "a type of later": (flow("w", {"id": "a", "type": "approval"}), ["approval", "not supported yet"]),
+    "a type of later": (
+        flow("w", {"id": "a", "type": "approval"}),
+        ["approval", "not supported yet"],
+    ),
     "a feature of later": (
         flow("w", {"id": "a"}, triggers=[{"cron": "* * * * *"}]),
         ['"triggers"', "not supported yet"],
@@ -84,7 +87,15 @@ def test_broken_files_are_refused_by_both_doors(cli, file, name):
     assert validated.err == registered.err
     assert all(word in validated.err for word in words), validated.err
     assert validated.out == ""
-    assert "w" not in [row["name"] for row in cli("workflow", "list", "--json").json["workflows"]]
+    assert registered.out == ""
+
+
+def test_a_refused_file_leaves_no_workflow(cli, file):
+    """What register refuses is not there afterwards."""
+    content, _ = BROKEN["a key of the workflow"]
+
+    assert cli("workflow", "register", file(content | {"name": "refused"})).code == 1
+    assert cli("workflow", "show", "refused").code == 1
 
 
 def test_every_problem_is_told_at_once(offline, file):
@@ -112,7 +123,8 @@ def test_a_file_that_is_not_json_is_told_in_one_line(offline, file):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("", "empty"), ('{"name": ', "too early"), ('{"name": "ü" "b"}', "column 14")]
+    ("content", "words"),
+    [("", "empty"), ('{"name": ', "too early"), ('{"name": "ü" "b"}', "column 14")],
 )
 def test_other_files_that_are_not_json(offline, file, content, words):
     """Empty, cut short, and with characters of several bytes before the mistake."""
@@ -144,7 +156,11 @@ def test_a_shown_workflow_registers_again(cli, file):
         "rich",
         {"id": "a", "retry": {"max_attempts": 3, "strategy": "exponential"}, "on_failure": "h"},
         {"id": "h"},
-        {"id": "b", "depends_on": ["a"], "skip_if": {"step_id": "a", "field": "x", "op": ">", "value": 3}},
+        {
+            "id": "b",
+            "depends_on": ["a"],
+            "skip_if": {"step_id": "a", "field": "x", "op": ">", "value": 3},
+        },
         {**LOOP, "depends_on": ["a", "b"], "metadata": {"k": "v"}},
         timeout="1h30m",
         default_retry={"max_attempts": 1},
@@ -170,7 +186,9 @@ def test_check_only_says_what_would_change(cli, file):
 
 def test_registering_warns_of_tasks_that_nobody_runs(cli, file):
     """A warning for each task without a worker, and none for one that has one."""
-    said = cli("workflow", "register", file(flow("lonely", {"id": "a"}, {"id": "b", "task": "nobody"})))
+    said = cli(
+        "workflow", "register", file(flow("lonely", {"id": "a"}, {"id": "b", "task": "nobody"}))
+    )
 
     assert said.code == 0
     assert "nobody" in said.line
@@ -231,7 +249,10 @@ def test_deleting_needs_a_yes(cli, file):
     assert refused.code == 2
     assert "--force" in refused.line
     assert cli("workflow", "show", "doomed").code == 0
-    assert cli("workflow", "delete", "doomed", "--force", "--json").json == {"name": "doomed", "deleted": True}
+    assert cli("workflow", "delete", "doomed", "--force", "--json").json == {
+        "name": "doomed",
+        "deleted": True,
+    }
     assert cli("workflow", "show", "doomed").code == 1
     assert cli("workflow", "delete", "doomed", "--force").code == 1
 
