@@ -6,7 +6,7 @@ import difflib
 import functools
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -19,8 +19,6 @@ from dagnats.core.model import Step, Workflow
 from dagnats.errors import WorkflowNotFound
 from dagnats.wire import subjects
 from dagnats.wire.messages import WorkerRecord
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMED_MAX = 5
 _record = msgspec.json.Decoder(WorkerRecord)
@@ -43,7 +41,7 @@ class Named(Struct, frozen=True):
         )
 
 
-def run_argument(function: F) -> F:
+def run_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add RUN and ``--last``; the command gets them as ``named``, once exactly one of them was given."""
 
     @functools.wraps(function)

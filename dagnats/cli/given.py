@@ -58,7 +58,7 @@ def _place(data: bytes, error: Exception) -> str:
         return (
             f"it ends too early ({_line_column(data, len(data))})" if "trunc" in reason else reason
         )
-    at = int(found[1])
+    at = int(found[1]) - ("trailing" in reason)  # there msgspec counts what it has read already
     near = data[at : at + _EXCERPT].decode(errors="replace").split("\n")[0]
     return f"{reason} in {_line_column(data, at)}" + (f", at {near!r}" if near else "")
 

@@ -245,6 +245,7 @@ def _short(rest: dict[str, Any]) -> str:
         error = error.get("message")
     if error:
         body = str(error).strip().split("\n")[0]
+        body = f"{rest['status']}: {body}" if "status" in rest else body
     else:
         body = " ".join(f"{key}={_json(value)}" for key, value in rest.items())
     return body if len(body) <= _DATA_MAX else body[: _DATA_MAX - 1] + "…"

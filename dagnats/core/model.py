@@ -53,7 +53,7 @@ class LoopConfig(Struct, frozen=True, kw_only=True):
 class Step(Struct, frozen=True, kw_only=True):
     """A node of a workflow.
 
-    ``input`` is a template: JSON in which ``{"$ref": "input.url"}`` and ``{"$ref": "steps.a.output"}``
+    ``input`` is a template: JSON in which ``{"$input": "url"}`` and ``{"$step": "a", "path": "title"}``
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
     object of all parents' outputs).
     """

@@ -39,6 +39,7 @@ class JetStreamFeed:
         self._closed = False
         self._handed: int | None = None  # the consumer's count of deliveries; none before the first
         self._missed = False
+        self._unacked: deque[tuple[int, str]] = deque()  # what came since the last rewind
 
     async def open(self) -> JetStreamFeed:
         """Make the consumer if it is not there, and start asking."""
@@ -70,6 +71,9 @@ class JetStreamFeed:
     ) -> None:
         """This fact and all before it need not come again.
 
+        After a rewind the server counts anew. A handle from before would make it ignore all that is
+        acknowledged until it has counted as far, so the handle of the new delivery is sent instead.
+
         Raises:
             LeaseLost: the fence said no; nothing was sent.
         """
@@ -77,7 +81,11 @@ class JetStreamFeed:
             raise LeaseLost(
                 f"the lease for {self._filter} is gone; fact {delivery.seq} stays unacknowledged"
             )
-        self._link.send(publish_frame(delivery.reply, b"+ACK"))
+        newest = ""
+        while self._unacked and self._unacked[0][0] <= delivery.seq:
+            newest = self._unacked.popleft()[1]
+        if newest:
+            self._link.send(publish_frame(newest, b"+ACK"))
 
     async def rewind(self) -> None:
         """Have everything that was not acknowledged delivered again, at once."""
@@ -89,6 +97,7 @@ class JetStreamFeed:
             await self._ensure()  # a reset of a consumer that is not there is never answered
             await self._link.api(f"CONSUMER.RESET.{subjects.EVENTS}.{self._name}")
             self._handed, self._missed = 0, False  # the server counts from 1 again
+            self._unacked.clear()
             if not self._closed:
                 self._puller = await self._new_puller().open()
         except BaseException:
@@ -137,6 +146,7 @@ class JetStreamFeed:
         handed = consumer_seq(fact.reply)
         self._missed = self._missed or (self._handed is not None and handed != self._handed + 1)
         self._handed = handed
+        self._unacked.append((fact.seq, fact.reply))
         self._buffer.append(fact)
         self._arrival.set()
 

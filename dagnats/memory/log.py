@@ -116,7 +116,8 @@ class MemoryFeed:
                 f"{self._link.name!r}: begin again with what is not acknowledged",
                 seq=taken[0].seq,
             )
-        self._handed = self._cursor.handed
+        if taken:
+            self._handed = self._cursor.handed
         return taken
 
     def _look_again(self) -> bool:

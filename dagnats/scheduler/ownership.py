@@ -95,21 +95,20 @@ class Ownership:
         await self._documents.put(_SCHEDULER + self.me, msgspec.json.encode(Renewal(self._beat)))
         asked = self._clock.monotonic_ms()
         entries = await self._documents.all()
-        if (
-            not self.valid() and self.held
-        ):  # asked after the beat was stored, which may have taken long
+        # Asked only now: until the beat above was stored, the others could take this one for dead.
+        if self.held and not self.valid():
             log.warning("the scheduler's lease ran out; everything it held must be claimed again")
             self.held.clear()
-        alive = self._alive(entries, asked)
         records = self._records(entries)
         self.held = {
             p: claim for p, claim in self.held.items() if records.get(p) == (self.me, claim)
         }
         owners = {p: owner for p, (owner, _) in records.items()}
+        alive = self._alive(self._others(entries, owners.values()), asked)
         plan = moves(self.me, self.held.keys(), alive, owners, self._partitions, self._most)
         await self._claim(plan.claim, records)
         self._valid_until_ms = sent + self._ttl_ms - LEASE_MARGIN_MS
-        await self._sweep(asked)
+        await self._sweep(asked, owners.values())
         return list(plan.release)
 
     async def _claim(self, wanted: Iterable[int], records: dict[int, tuple[str, int]]) -> None:
@@ -122,14 +121,11 @@ class Ownership:
             if owner == self.me and partition not in self.held:
                 await self._write(partition, "", revision)
 
-    def _alive(self, entries: dict[str, tuple[bytes, int]], asked: float) -> set[str]:
+    def _alive(self, revisions: dict[str, int], asked: float) -> set[str]:
         """Who may hold a lease. A new beat counts from when it was seen, an old one until it was asked for."""
         now = self._clock.monotonic_ms()
         alive: set[str] = set()
-        for key, (_, revision) in entries.items():
-            name = key.removeprefix(_SCHEDULER)
-            if name in (key, self.me):
-                continue
+        for name, revision in revisions.items():
             seen = self._seen.get(name)
             if seen is None or seen.revision != revision:
                 self._seen[name] = Seen(revision, now)
@@ -137,6 +133,16 @@ class Ownership:
             elif asked - seen.at_ms < self._ttl_ms:
                 alive.add(name)
         return alive
+
+    def _others(
+        self, entries: dict[str, tuple[bytes, int]], owners: Iterable[str]
+    ) -> dict[str, int]:
+        """The beats of other schedulers; 0 for an owner without one: it may have been swept too early."""
+        beats = dict.fromkeys(owners, 0)
+        for key, (_, revision) in entries.items():
+            if key.startswith(_SCHEDULER):
+                beats[key.removeprefix(_SCHEDULER)] = revision
+        return {name: beat for name, beat in beats.items() if name not in ("", self.me)}
 
     def _records(self, entries: dict[str, tuple[bytes, int]]) -> dict[int, tuple[str, int]]:
         records: dict[int, tuple[str, int]] = {}
@@ -150,10 +156,10 @@ class Ownership:
         body = msgspec.json.encode(Owner(owner))
         return await self._documents.swap(f"{_PARTITION}{partition}", body, revision)
 
-    async def _sweep(self, now: float) -> None:
-        """Remove the documents of schedulers that died long ago."""
+    async def _sweep(self, asked: float, owners: Iterable[str]) -> None:
+        """Remove the documents of schedulers that died long ago and own nothing."""
         for name, seen in list(self._seen.items()):
-            if now - seen.at_ms > _FORGET_AFTER_MS:
+            if asked - seen.at_ms > _FORGET_AFTER_MS and name not in owners:
                 await self._documents.delete(_SCHEDULER + name)
                 del self._seen[name]
 

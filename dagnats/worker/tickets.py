@@ -40,9 +40,10 @@ _REPORT_PAUSE_S = (0.1, 0.3, 1.0, 2.0)
 
 
 class _Answered(Struct, frozen=True):
-    """The part of an outcome that says which ticket it answers."""
+    """The part of an outcome that says which ticket it answers, and proves that it may."""
 
     ticket: str = ""
+    nonce: str = ""
 
 
 _answered = msgspec.json.Decoder(_Answered)
@@ -124,10 +125,12 @@ class Tickets:
                     return True
                 continue
             try:
-                if _answered.decode(entry.payload).ticket == message.ticket:
-                    return True
+                answer = _answered.decode(entry.payload)
             except msgspec.DecodeError:
                 continue
+            # Schedulers drop an answer with another nonce; so the ticket still waits for one.
+            if answer.ticket == message.ticket and answer.nonce == message.nonce:
+                return True
         return False
 
     async def _outcome(self, delivery: Delivery, message: TaskMessage) -> Outcome | None:
@@ -176,7 +179,9 @@ class Tickets:
         if task.signature.context is not None:
             arguments[task.signature.context] = context
         key = f"{message.run}/{message.ticket}"
-        timeout_ms = message.timeout_ms or task.options.timeout_ms
+        if not message.timeout_ms and task.options.timeout_ms:  # the file said none
+            message = replace(message, timeout_ms=task.options.timeout_ms)
+        timeout_ms = message.timeout_ms
         began = self._clock.monotonic_ms()
         call = Call(loop, context)
         self.running[key] = Running(message, call, began)

@@ -156,6 +156,21 @@ async def test_a_new_owner_gets_what_the_old_one_held(outside, other, run):
     assert [each.payload for each in await take(successor, 3)] == [b"1", b"2", b"3"]
 
 
+async def test_facts_handed_to_another_reader_are_missed(outside, other, run):
+    """A paused owner that wakes up may take facts away; what comes after them is not folded."""
+    feed = await clean_feed(outside, run)
+    thief = await other.feed(subjects.partition_of(run, outside.log.partitions))
+    with pytest.raises(LeaseLost):
+        while True:
+            await outside.log.append([fact(outside, run, b"%d" % n) for n in range(10)])
+            await thief.next(1)
+            await feed.next(1)
+    await thief.close()
+    await feed.rewind()
+
+    assert [each.payload for each in await take(feed, 10)] == [b"%d" % n for n in range(10)]
+
+
 async def test_a_closed_feed_takes_nothing_more(outside, other, run):
     """After closing, new facts go to the next feed, and a call returns."""
     place = subjects.partition_of(run, outside.log.partitions)

@@ -23,7 +23,6 @@ from tests.documents.commands import root_command
 PART: Final = re.compile(
     r"(<!-- generated: (?P<name>[a-z-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL
 )
-_TRIVIAL: Final = {"--help"}
 
 
 def error_tree() -> str:
@@ -84,11 +83,11 @@ def command_pages() -> str:
 
 def _command(command: click.Command, context: click.Context, depth: int) -> Iterator[str]:
     if depth:
-        usage = " ".join([context.command_path, *_operands(command, context)])
+        usage = " ".join([context.command_path, *_operands(command)])
         yield f"{'#' * (depth + 1)} dagnats {context.command_path.partition(' ')[2]}"
         yield f"`{usage}`"
         yield _prose(command)
-        options = "\n".join(_options(command, context))
+        options = "\n".join(_options(command))
         if options:
             yield options
     if isinstance(command, click.Group):
@@ -98,8 +97,13 @@ def _command(command: click.Command, context: click.Context, depth: int) -> Iter
                 yield from _command(inner, click.Context(inner, context, info_name=name), depth + 1)
 
 
-def _operands(command: click.Command, context: click.Context) -> list[str]:
-    return [p.make_metavar(context) for p in command.params if isinstance(p, click.Argument)]
+def _operands(command: click.Command) -> list[str]:
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    names = [p.metavar or (p.name or "").upper() for p in arguments]
+    return [
+        name if p.required or name.startswith("[") else f"[{name}]"
+        for p, name in zip(arguments, names, strict=True)
+    ]
 
 
 def _prose(command: click.Command) -> str:
@@ -107,12 +111,23 @@ def _prose(command: click.Command) -> str:
     return "\n".join(line.strip() for line in text.strip().splitlines())
 
 
-def _options(command: click.Command, context: click.Context) -> Iterator[str]:
+def _options(command: click.Command) -> Iterator[str]:
+    """Every option in our own words: click's differ between its versions."""
     for parameter in command.params:
-        record = parameter.get_help_record(context)
-        names = {*parameter.opts, *parameter.secondary_opts}
-        if record and not names & _TRIVIAL and isinstance(parameter, click.Option):
-            yield f"- `{record[0]}`: {' '.join(record[1].split())}"
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+            takes = "" if parameter.is_flag else f" {_takes(parameter)}"
+            yield f"- `{names}{takes}`: {' '.join((parameter.help or '').split())}"
+
+
+def _takes(parameter: click.Option) -> str:
+    if parameter.metavar:
+        return parameter.metavar
+    if isinstance(parameter.type, click.Choice):
+        return "|".join(str(choice) for choice in parameter.type.choices)
+    return {"integer range": "N", "integer": "N", "directory": "DIR"}.get(
+        parameter.type.name, "TEXT"
+    )
 
 
 PARTS: Final[dict[str, Callable[[], str]]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from dagnats import errors, settings
+from dagnats import AgentContext, App, Client, Handle, Task, WorkflowBuilder, errors, settings
 from dagnats.core import definition
 from dagnats.core.events import AUTHORS, Fact
 from dagnats.core.kinds import FILE_NAMES, KINDS_LATER
@@ -147,3 +147,19 @@ def test_workflow_files_shown_are_valid(fence: Fence):
 def test_json_blocks_are_json(fence: Fence):
     """Every JSON block can be parsed."""
     assert json.loads(fence.content) is not None
+
+
+def test_methods_shown_exist():
+    """Every `client.…`, `handle.…`, `app.…`, `task.…`, `ctx.…` and builder method in a code span exists."""
+    owners = {"app": App, "client": Client, "ctx": AgentContext, "handle": Handle, "task": Task}
+    call = re.compile(r"(?<![\w.])(app|client|ctx|handle|task|WorkflowBuilder)\.([a-z]\w*)")
+    missing = [
+        f"{page.name}: {owner}.{name}"
+        for page in pages.pages()
+        for token in pages.inline(page, "code_inline")
+        for owner, name in call.findall(token.content)
+        if name != "py" and not hasattr(owners.get(owner, WorkflowBuilder), name)
+    ]
+    instance = {"run_id", "log", "tasks", "name", "url"}  # set in __init__
+
+    assert not [place for place in missing if place.rpartition(".")[2] not in instance]

@@ -43,10 +43,12 @@ class Load:
         self.started: dict[str, tuple[str, int]] = {}
         self._ledger = ledger
 
-    async def start(self, runs: int, over: float = 0.0, workflow: str = "chain") -> None:
+    async def start(
+        self, runs: int, over: float = 0.0, workflow: str = "chain", run_id: str | None = None
+    ) -> None:
         """Start runs, spread over some seconds."""
         for number in range(runs):
-            handle = await self.client.start(workflow, number)
+            handle = await self.client.start(workflow, number, id=run_id)
             self.started[handle.run_id] = (workflow, number)
             await asyncio.sleep(over / runs)
 

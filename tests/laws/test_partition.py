@@ -75,7 +75,7 @@ class Deployment:
         self.registry = Registry(self.outside.documents(subjects.DEFINITIONS))
         self.digest = at_once(self.registry.register(workflow))
         self.graph = compile_graph(workflow, self.digest)
-        self.answered = 0
+        self.answered: set[tuple[str, str]] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -106,7 +106,6 @@ class Deployment:
 
     def turn(self) -> int:
         """The owner folds, stores and acknowledges what has come; how much that was."""
-        self.faults.active, was = self.faults.active, self.faults.active
         try:
             deliveries = at_once(self.feed.next(1 + self.choices.below(4)))
             if deliveries:
@@ -116,7 +115,6 @@ class Deployment:
         except DagNatsError:
             self.recover()
             return 1
-        self.faults.active = was
         return len(deliveries)
 
     def dispatched(self) -> list[TaskMessage]:
@@ -128,12 +126,13 @@ class Deployment:
     def work(self, *, well: bool = False) -> bool:
         """A worker answers the next ticket, or one of those before once more."""
         tickets = self.dispatched()
-        old = tickets and not well and self.choices.below(4) == 3
-        if self.answered >= len(tickets) and not old:
+        fresh = [each for each in tickets if (each.run, each.ticket) not in self.answered]
+        if tickets and not well and self.choices.below(4) == 3:
+            fresh = tickets
+        if not fresh:
             return False
-        place = self.choices.below(len(tickets)) if old else self.answered
-        self.answered += place == self.answered
-        message = tickets[place]
+        message = fresh[self.choices.below(len(fresh))]
+        self.answered.add((message.run, message.ticket))
         proof = {"ticket": message.ticket, "nonce": message.nonce}
         kind = 0 if well else self.choices.below(8)
         if kind == 1:
@@ -209,11 +208,13 @@ def promised(deployment: Deployment, run_id: str) -> None:
     dead = deployment.world.streams[subjects.DEAD].matching("dagnats.dead.>")
     stored = {entry.msg_id for entry in [*history, *dead] if entry.msg_id}
     marks = [entry for entry in history if entry.subject.endswith(".closed")]
-    timers = {each.id for each in outstanding(run) if isinstance(each, ArmTimer)}
+    owed = {each.id for each in outstanding(run) if not isinstance(each, ArmTimer)}
 
     assert run.closed, run.status
-    assert {name for name in commanded if ":timer:" not in name} - timers <= stored
-    assert {name for name in stored if name.endswith(":dispatch")} <= commanded
+    assert owed <= stored
+    dispatches = [entry.msg_id for entry in history if entry.subject.startswith("dagnats.task")]
+    assert set(dispatches) <= commanded
+    assert len(dispatches) == len(set(dispatches))
     assert len(marks) == 1
     mark = msgspec.json.decode(marks[0].payload, type=ClosedMark)
     assert (mark.status, mark.output, mark.error) == (run.status, run.output, run.error)

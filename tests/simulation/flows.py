@@ -61,7 +61,9 @@ def _shape(rng: random.Random) -> list[tuple[str, tuple[str, ...]]]:
     if kind == "fan":
         return [(name, ("s0",) if at else ()) for at, name in enumerate(names)]
     if kind == "join":
-        return [(name, tuple(names[:at]) if at == size - 1 else ()) for at, name in enumerate(names)]
+        return [
+            (name, tuple(names[:at]) if at == size - 1 else ()) for at, name in enumerate(names)
+        ]
     return [
         (name, tuple(sorted(rng.sample(names[:at], rng.randint(0, min(2, at))))))
         for at, name in enumerate(names)
@@ -146,9 +148,7 @@ class Script(Struct, frozen=True):
             return _failure(message, fate)
         if message.loop and fate < 700:
             checkpoint = Raw(msgspec.json.encode({"turn": message.iteration + 1}))
-            return StepContinued(
-                ticket=message.ticket, nonce=message.nonce, checkpoint=checkpoint
-            )
+            return StepContinued(ticket=message.ticket, nonce=message.nonce, checkpoint=checkpoint)
         output = {
             "n": self.chance("n", message.ticket, mood) % 10,
             "from": message.step,

@@ -184,9 +184,7 @@ class SimScheduler(Scheduler):
         for _ in range(self.slow.rng.randint(0, 3)):
             await breathe()
 
-    async def _pump(
-        self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]
-    ) -> None:
+    async def _pump(self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]) -> None:
         pump = Pump(partition, feed, fence, self.slow.rng, self.parking)
         self.pumps[partition.number] = pump
         try:
@@ -212,8 +210,7 @@ class SimScheduler(Scheduler):
         if self._clock.monotonic_ms() >= self.renew_at_ms:
             return True
         return any(
-            number not in self.pumps or self.pumps[number].busy
-            for number, task in self._tasks()
+            number not in self.pumps or self.pumps[number].busy for number, task in self._tasks()
         )
 
     def _tasks(self) -> list[tuple[int, Task]]:

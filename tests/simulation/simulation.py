@@ -7,6 +7,7 @@ which time jumps to whatever is due next until all has come to rest. Then ``chec
 from __future__ import annotations
 
 import random
+from unittest.mock import patch
 
 import msgspec
 from msgspec import Raw
@@ -18,6 +19,7 @@ from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
+from dagnats.scheduler import partition
 from dagnats.wire import subjects
 from tests.simulation.flows import FLOWS, Flow, Script, flow
 from tests.simulation.hands import Gremlin, Slow
@@ -25,7 +27,8 @@ from tests.simulation.processes import GRAPHS, SimScheduler, SimWorker, drive
 
 RUNS_PER_WORLD = 12
 PARTITIONS = 3
-ACTIONS_PER_RUN = 30
+ACTIONS_PER_RUN = 40
+SNAPSHOT_EVERY_FACTS = 2
 ROUNDS_MAX = 2_000
 STEPS_MAX = 100_000
 _owner = msgspec.json.Decoder(dict[str, str])
@@ -67,14 +70,15 @@ class Simulation:
         Raises:
             Wrong: something went wrong on the way, or it does not come to rest.
         """
-        for _ in range(2):
-            self._new_scheduler()
-            self._new_worker()
-        for _ in range(RUNS_PER_WORLD * ACTIONS_PER_RUN):
-            self._act()
-        while self.started < RUNS_PER_WORLD:
-            self._start()
-        self._calm()
+        with patch.object(partition, "SNAPSHOT_EVERY_FACTS", SNAPSHOT_EVERY_FACTS):
+            for _ in range(2):
+                self._new_scheduler()
+                self._new_worker()
+            for _ in range(RUNS_PER_WORLD * ACTIONS_PER_RUN):
+                self._act()
+            while self.started < RUNS_PER_WORLD:
+                self._start()
+            self._calm()
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -95,9 +99,7 @@ class Simulation:
 
     def _new_worker(self) -> None:
         memory = Memory(self.world, self._name("worker"))
-        self.workers.append(
-            SimWorker(memory, self.rng, self.scripts, self.ledger, self.planted)
-        )
+        self.workers.append(SimWorker(memory, self.rng, self.scripts, self.ledger, self.planted))
 
     def _wrote(self, writer: SimScheduler, message: Append, stored: Stored, late: bool) -> None:
         """Whoever writes for a partition holds it, and nobody else does."""
@@ -107,13 +109,13 @@ class Simulation:
         tokens = message.subject.split(".")
         if late or not tokens[2].isdigit():
             return
-        partition = int(tokens[2])
-        holders = [s.name for s in self.schedulers if s.leases.fence(partition)()]
-        record = self.world.buckets[subjects.LEASES].keys.get(f"partition.{partition}")
+        place = int(tokens[2])
+        holders = [s.name for s in self.schedulers if s.leases.fence(place)()]
+        record = self.world.buckets[subjects.LEASES].keys.get(f"partition.{place}")
         owner = _owner.decode(record[0])["owner"] if record else ""
         if holders != [writer.name] or owner != writer.name:
             raise Wrong(
-                f"{writer.name} wrote {message.subject}; partition {partition} is {owner!r}'s, "
+                f"{writer.name} wrote {message.subject}; partition {place} is {owner!r}'s, "
                 f"and {holders} hold it"
             )
 

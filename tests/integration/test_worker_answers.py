@@ -1,0 +1,57 @@
+"""What a worker takes for an answer, and what it says when time is over."""
+
+import asyncio
+
+from dagnats import App, Fail, RunFailed
+from dagnats.wire import subjects
+from tests.support.deployment import deployment, eventually
+
+
+async def test_a_forged_answer_does_not_settle_a_ticket():
+    """A ticket comes again after its worker died, although somebody wrote an answer with a wrong nonce."""
+    app, ran = App("forged"), []
+
+    @app.task
+    async def work() -> str:
+        ran.append(1)
+        if len(ran) == 1:
+            await asyncio.sleep(60)
+        return "done"
+
+    async with deployment(app, lease_ms=1_000) as d:
+        handle = await work.start(id="forged-1")
+        await eventually(lambda: ran)
+        await d.workers[0].kill()
+        forged = {
+            "type": "step.succeeded",
+            "ticket": "work/1/0",
+            "nonce": "0" * 16,
+            "output": "evil",
+        }
+        await d.forge("forged-1", "worker", forged)
+        await d.add_worker(lease_ms=1_000)
+
+        assert await handle.result(15) == "done"
+        assert [letter.subject for letter in await d.dead()] == [
+            subjects.dead("poison", "forged-1", "worker")
+        ]
+
+
+async def test_a_timeout_of_the_decorator_is_named_with_its_length():
+    """A step whose definition has no time limit gets that of its task, and the error says how long it was."""
+    app = App("limit")
+
+    @app.task(timeout="200ms")
+    async def slow() -> None:
+        await asyncio.sleep(30)
+        raise Fail("it was not stopped")
+
+    async with deployment(app) as d:
+        await d.register({"name": "bare", "steps": [{"id": "only", "task": "slow"}]})
+        handle = await d.client.start("bare")
+        try:
+            await handle.result(10)
+        except RunFailed as error:
+            failed = error
+        assert failed.failure == "timeout"
+        assert "took longer than 0.2 s" in failed.reason

@@ -1,0 +1,105 @@
+"""The planted faults: each is a mistake that somebody could make, in one place of the engine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """Replace ``old`` (it stands once in ``file``) by ``new``."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+MACHINE, SETTLE, LOOP = "core/machine.py", "core/settle.py", "core/kinds/agent_loop.py"
+SCOPE, PARTITION, LOADING = "core/scope.py", "scheduler/partition.py", "scheduler/loading.py"
+PERFORM = "scheduler/perform.py"
+
+FAULTS = (
+    # -- applying ----------------------------------------------------------------------------------
+    Fault("a fact folds twice", MACHINE, "event.seq <= run.seq", "event.seq < run.seq"),
+    Fault("a closed run goes on", MACHINE, "    if run.closed:\n        return seen, []\n", ""),
+    Fault(
+        "a stale ticket is honoured",
+        MACHINE,
+        "QUEUED and fact.ticket == ticket_text(node.step.id, state):",
+        "QUEUED:",
+    ),
+    Fault(
+        "an answer counts during the back-off",
+        MACHINE,
+        "    if state.status == QUEUED and fact.ticket ==",
+        "    if state.status in OPEN and fact.ticket ==",
+    ),
+    Fault(
+        "an early timer is ignored",
+        MACHINE,
+        "max(event.at_ms, min(fired.due_ms, run.armed_ms))",
+        "event.at_ms",
+    ),
+    Fault(
+        "a forged timer is believed",
+        MACHINE,
+        "min(fired.due_ms, run.armed_ms)",
+        "fired.due_ms",
+    ),
+    Fault("a cancel before the start", MACHINE, "run.status == UNSTARTED:\n        return (", "False:\n        return ("),
+    # -- timers ------------------------------------------------------------------------------------
+    Fault("a fired timer is not armed again", MACHINE, "before, rearm=True)", "before)"),
+    Fault("a later deadline replaces an earlier", MACHINE, "due < after.armed_ms", "due > after.armed_ms"),
+    Fault(
+        "the run's own deadline is not armed",
+        MACHINE,
+        "    if run.deadline_ms:\n        dues.append(run.deadline_ms)\n",
+        "",
+    ),
+    Fault("the run's time ends too late", MACHINE, "draft.at_ms >= run.deadline_ms", "draft.at_ms > run.deadline_ms"),
+    Fault("an owner forgets the timer", MACHINE, "    if run.armed_ms:\n", "    if False:\n"),
+    Fault("a back-off outlasts its loop", "core/state.py", "min(self.due_ms, self.bound_ms)", "max(self.due_ms, self.bound_ms)"),
+    Fault("a loop's bound is not armed", "core/state.py", "return self.bound_ms if self.status == QUEUED else 0", "return 0"),
+    # -- settling ----------------------------------------------------------------------------------
+    Fault("bypassing ends after one step", SETTLE, "parent.status == RECOVERED or parent.bypassed", "parent.status == RECOVERED"),
+    Fault("what is below a recovery runs", SETTLE, "return parent.status == RECOVERED or parent.bypassed", "return False"),
+    Fault("a join does not wait", SETTLE, "if state.blockers == 0:", "if state.blockers <= 1:"),
+    Fault("a handler is not counted", SETTLE, "        draft.open += 1\n", ""),
+    Fault("a handler runs again and again", SETTLE, "handler is not None and draft.state(handler.position).status == PENDING", "handler is not None"),
+    Fault("`when` means its opposite", SETTLE, "and not holds(step.when, lookup)", "and holds(step.when, lookup)"),
+    Fault("recovery is forgotten", SETTLE, "        _recover(draft, node)\n", "        pass\n"),
+    Fault("abandoned tickets are not noticed", SETTLE, "abandoned or state.status == QUEUED", "abandoned or state.status == PENDING"),
+    Fault("closing leaves steps open", SETTLE, "        if state.status not in OPEN:\n            continue\n        abandoned", "        if state.status != QUEUED:\n            continue\n        abandoned"),
+    Fault("handlers hold a run open", "core/graph.py", "counted=sum(not node.aux for node in nodes)", "counted=len(nodes)"),
+    Fault("inputs are not tried before dispatch", "core/graph.py", "fallible_input=any(path for _, path in holes(step.input))", "fallible_input=False"),
+    Fault("outputs of the same fact are not seen", "core/draft.py", "before(step) if changed is None or not changed.output else changed.output", "before(step)"),
+    # -- kinds and retries -------------------------------------------------------------------------
+    Fault("one iteration too many", LOOP, "following >= config.max_iterations", "following > config.max_iterations"),
+    Fault("a checkpoint is lost", LOOP, "fact.checkpoint or state.checkpoint", "fact.checkpoint"),
+    Fault("a late Continue goes on", LOOP, "    if _out_of_time(scope):\n        return _too_long(scope)\n    if isinstance(fact, StepFailed):", "    if isinstance(fact, StepFailed):"),
+    Fault("a retried iteration is the next", LOOP, "iteration=state.iteration)\n    return", "iteration=state.iteration + 1)\n    return"),
+    Fault("a retry has its predecessor's ticket", "core/kinds/task.py", "attempt=scope.state.attempt + 1", "attempt=scope.state.attempt"),
+    Fault("one attempt too many", SCOPE, "attempt >= policy.attempts", "attempt > policy.attempts"),
+    Fault("what cannot be retried is", SCOPE, 'fact.failure == "non_retriable" or ', ""),
+    Fault("a completed step keeps its error", SCOPE, "error=None,", "error=scope.state.error,"),
+    Fault("chance decides", "core/retry.py", "zlib.crc32(ticket.encode())", "(hash(ticket) & 0xFFFFFFFF)"),
+    Fault("back-off is one step ahead", "core/retry.py", "float(retry - 1)", "float(retry)"),
+    Fault("a huge back-off overflows", "core/retry.py", "except OverflowError", "except ZeroDivisionError"),
+    # -- values ------------------------------------------------------------------------------------
+    Fault("a handler is told of another failure", "core/inputs.py", "and state.error and state.status in (FAILED, RECOVERED)", "and state.error"),
+    Fault("unreadable JSON ends the process", "core/templates.py", "except (ValueError, RecursionError):  #", "except ZeroDivisionError:  #"),
+    Fault("true equals 1", "core/conditions.py", "if isinstance(left, bool) or isinstance(right, bool):", "if False:"),
+    Fault("a snapshot forgets the timer", "core/snapshot.py", 'not in ("version", "steps")', 'not in ("version", "steps", "armed_ms")'),
+    Fault("anybody may write any fact", "wire/codec.py", "if AUTHORS[type(fact)] != author:", "if False:"),
+    # -- the scheduler -----------------------------------------------------------------------------
+    Fault("after a failure, memory is trusted", PARTITION, "        self._runs.clear()\n", ""),
+    Fault("what a loaded run owes is dropped", PARTITION, "        await self._collect(slot, loaded.missing, batch)\n", ""),
+    Fault("nothing is ever missing", LOADING, "if c.id not in stored]", "if False]"),
+    Fault("acknowledged although not stored", PARTITION, "            await self._outside.log.append(batch.appends, self._fence)\n", "            with __import__('contextlib').suppress(Exception):\n                await self._outside.log.append(batch.appends, self._fence)\n"),
+    Fault("dead letters are not written", PARTITION, "        if batch.dead:\n", "        if False:\n"),
+    Fault("a forged answer is folded", PARTITION, "if not self._loader.authentic(run_id, event):", "if False:"),
+    Fault("a forged answer is folded on loading", LOADING, "if self.authentic(run_id, event) else run", "if True else run"),
+    Fault("a snapshot hides the tail", LOADING, "history(run_id, run.seq if run else 0)", "history(run_id, run.seq if run else 0) if run is None else ()"),
+    Fault("every run is announced as completed", PERFORM, "status=run.status,", 'status="completed",'),
+    Fault("a dispatch has no id", PERFORM, "await self._encoded(message), command.id)\n\n    def _timer", "await self._encoded(message))\n\n    def _timer"),
+)  # fmt: skip
