@@ -28,6 +28,9 @@ from dagnats.wire.messages import TaskMessage
 T = TypeVar("T")
 C = TypeVar("C")
 
+_LOGGER = "dagnats.handler"
+_STARTED_KEPT = 200  # what a handler started is looked through when it is more
+
 _current: contextvars.ContextVar[Context[Any]] = contextvars.ContextVar("dagnats_context")
 
 
@@ -51,6 +54,13 @@ class Answer(Generic[T]):
         if self._future is not None:
             return asyncio.wrap_future(self._future).__await__()
         return self._task.__await__()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is done, and well."""
+        if self._future is not None:
+            return self._future.done() and self._future.exception() is None
+        return self._task.done() and not self._task.cancelled() and not self._task.exception()
 
     def wait(self) -> T:
         """The result, blocking this thread.
@@ -92,25 +102,11 @@ class Doors(Protocol):
         ...
 
 
-class Context(Generic[C]):
-    """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
+class TicketFacts:
+    """What is known about a ticket: which run, step, attempt and iteration, and with what input."""
 
-    def __init__(
-        self,
-        message: TaskMessage,
-        doors: Doors,
-        loop: asyncio.AbstractEventLoop,
-        read_checkpoint: Callable[[Raw], Any],
-    ) -> None:
+    def __init__(self, message: TaskMessage) -> None:
         self.message = message
-        self._doors = doors
-        self._loop = loop
-        self._read = read_checkpoint
-        self._chunks = 0
-        self._cancelled = False
-        self._started: list[Answer[Any]] = []
-
-    # -- facts -------------------------------------------------------------------------------------
 
     @property
     def input(self) -> Any:
@@ -147,6 +143,36 @@ class Context(Generic[C]):
         """The same for every attempt at the same piece of work: hand it to outside services."""
         return f"{self.message.run}/{self.message.step}/{self.message.iteration}"
 
+    @functools.cached_property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A standard logger that knows the run, the step, the attempt and the iteration."""
+        facts = {
+            "run_id": self.run_id,
+            "step_id": self.step_id,
+            "attempt": self.attempt,
+            "iteration": self.iteration,
+        }
+        return logging.LoggerAdapter(logging.getLogger(f"{_LOGGER}.{self.message.task}"), facts)
+
+
+class Context(TicketFacts, Generic[C]):
+    """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
+
+    def __init__(
+        self,
+        message: TaskMessage,
+        doors: Doors,
+        loop: asyncio.AbstractEventLoop,
+        read_checkpoint: Callable[[Raw], Any],
+    ) -> None:
+        super().__init__(message)
+        self._doors = doors
+        self._loop = loop
+        self._read = read_checkpoint
+        self._chunks = 0
+        self._cancelled = False
+        self._started: list[Answer[Any]] = []
+
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: its run is over or its time is."""
@@ -161,17 +187,6 @@ class Context(Generic[C]):
         """
         raw = self.message.checkpoint
         return self._read(raw) if raw else None
-
-    @functools.cached_property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A standard logger that knows the run, the step, the attempt and the iteration."""
-        facts = {
-            "run_id": self.run_id,
-            "step_id": self.step_id,
-            "attempt": self.attempt,
-            "iteration": self.iteration,
-        }
-        return logging.LoggerAdapter(logging.getLogger(f"dagnats.task.{self.message.task}"), facts)
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -210,6 +225,8 @@ class Context(Generic[C]):
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
         answer = Answer(self._loop, work)
+        if len(self._started) >= _STARTED_KEPT:
+            self._started = [started for started in self._started if not started.succeeded]
         self._started.append(answer)
         return answer
 

@@ -5,7 +5,7 @@ Shapes are plain frozen structs; payloads are bytes of JSON. Times are the log's
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct

@@ -18,15 +18,28 @@ _DRAIN = "5s"
 
 @click.command()
 @click.argument("target", metavar="MODULE[:APP]")
-@click.option("--nats-port", type=click.IntRange(0, 65535), help="Port of NATS; 0 takes a free one.")
-@click.option("--data-dir", type=click.Path(file_okay=False), help="Where the data is (default: .dagnats).")
+@click.option(
+    "--nats-port", type=click.IntRange(0, 65535), help="Port of NATS; 0 takes a free one."
+)
+@click.option(
+    "--data-dir", type=click.Path(file_okay=False), help="Where the data is (default: .dagnats)."
+)
 @click.option("--concurrency", type=click.IntRange(1), help="Handlers at once.")
-@click.option("--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated.")
-@click.option("--drain-timeout", default=_DRAIN, show_default=True, help="For a worker that is replaced.")
+@click.option(
+    "--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated."
+)
+@click.option(
+    "--drain-timeout", default=_DRAIN, show_default=True, help="For a worker that is replaced."
+)
 @click.option("--lease", help="After how long a dead worker's tickets go to others.")
 @log_options
 def dev(
-    target: str, concurrency: int | None, names: tuple[str, ...], drain_timeout: str, lease: str | None, **given: Any
+    target: str,
+    concurrency: int | None,
+    names: tuple[str, ...],
+    drain_timeout: str,
+    lease: str | None,
+    **given: Any,
 ) -> None:
     """Start NATS, a scheduler and a worker for MODULE (or file.py); on save, a new worker takes over.
 
@@ -49,7 +62,9 @@ def dev(
             stopping.act = reloader.stop
             if stopping.asked.is_set():
                 reloader.stop()
-            await reloader.run(lambda: click.echo(f"dev ready: watching {watched_folder(target)}; Ctrl-C ends it"))
+            await reloader.run(
+                lambda: click.echo(f"dev ready: watching {watched_folder(target)}; Ctrl-C ends it")
+            )
             stop_serving()
             await asyncio.sleep(0)
 

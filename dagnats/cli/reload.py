@@ -169,5 +169,3 @@ def watched_folder(target: str) -> Path:
         return Path(path).resolve() if Path(path).is_dir() else Path(path).resolve().parent
     package = Path.cwd() / path.split(".")[0]
     return package if package.is_dir() else Path.cwd()
-
-

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, OutsideError
 from dagnats.jetstream.asking import ApiError
-from dagnats.jetstream.link import Link
+from dagnats.jetstream.link import Link, max_payload
 from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
 
 log = logging.getLogger("dagnats.nats")
@@ -149,9 +149,9 @@ async def judge(link: Link) -> None:
             f"the NATS server at {link.url} is version {found}; DagNats needs {needed} or newer: "
             "upgrade it, or use `dagnats serve`"
         )
-    if link.max_payload < MESSAGE_SIZE_MIN_BYTES:
+    if max_payload(link) < MESSAGE_SIZE_MIN_BYTES:
         raise BrokerUnsuitable(
-            f"the NATS server at {link.url} allows messages of {link.max_payload} bytes; "
+            f"the NATS server at {link.url} allows messages of {max_payload(link)} bytes; "
             f"DagNats needs {MESSAGE_SIZE_MIN_BYTES}: raise max_payload in its configuration"
         )
     try:

@@ -10,7 +10,13 @@ from msgspec import Struct
 
 from dagnats.errors import OutsideError
 from dagnats.jetstream.asking import Answer, ApiError
-from dagnats.jetstream.frames import description_of, header, milliseconds, rfc3339
+from dagnats.jetstream.frames import (
+    added_header,
+    description_of,
+    header,
+    milliseconds,
+    rfc3339,
+)
 from dagnats.jetstream.link import Link
 from dagnats.limits import HISTORY_BATCH_MAX
 from dagnats.ports import Entry
@@ -101,14 +107,14 @@ def _record(answer: Answer, stream: str) -> Record | None:
             "DIRECT.GET",
         )
     headers = answer.headers
-    seq = header(headers, b"Nats-Sequence")
+    seq = added_header(headers, b"Nats-Sequence")
     if not seq:
         raise OutsideError(f"the server sent an answer about {stream} that has no sequence")
     return Record(
         Entry(
             seq=int(seq),
-            at_ms=milliseconds(header(headers, b"Nats-Time-Stamp")),
-            subject=header(headers, b"Nats-Subject"),
+            at_ms=milliseconds(added_header(headers, b"Nats-Time-Stamp")),
+            subject=added_header(headers, b"Nats-Subject"),
             payload=answer.payload,
             msg_id=header(headers, names.MSG_ID.encode()),
         ),

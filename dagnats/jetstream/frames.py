@@ -166,6 +166,12 @@ def header(headers: bytes, name: bytes) -> str:
     return headers[start : headers.find(b"\r\n", start)].strip().decode(errors="replace")
 
 
+def added_header(headers: bytes, name: bytes) -> str:
+    """A header that the server added behind those of the publisher, who may have used its name."""
+    at = headers.rfind(b"\r\n%b:" % name)
+    return header(headers[at:], name) if at >= 0 else ""
+
+
 def description_of(headers: bytes) -> str:
     """The words after a status."""
     return headers[12 : headers.find(b"\r\n")].strip().decode(errors="replace")

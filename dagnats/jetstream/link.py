@@ -55,11 +55,6 @@ class Link:
         return self.came_back.is_set() and self.client.is_connected and not self._closed
 
     @property
-    def max_payload(self) -> int:
-        """The largest message (headers included) that the server takes."""
-        return self.client.max_payload
-
-    @property
     def clustered(self) -> bool:
         """Whether the server is one of several: leaders may be away for some seconds."""
         return bool(self.client._server_info.get("cluster"))
@@ -193,3 +188,8 @@ class Link:
 
 async def _unused(_message: Any) -> None:
     """nats-py wants a callback; ours is asked before it gets here."""
+
+
+def max_payload(link: Link) -> int:
+    """The largest message (headers included) that the server takes, in bytes."""
+    return link.client.max_payload

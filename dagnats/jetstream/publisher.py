@@ -19,7 +19,7 @@ from dagnats.errors import (
 )
 from dagnats.jetstream.asking import NO_RESPONDERS
 from dagnats.jetstream.frames import publish_frame, status_of
-from dagnats.jetstream.link import Link
+from dagnats.jetstream.link import Link, max_payload
 from dagnats.jetstream.pending import (
     Fence,
     Pending,
@@ -75,10 +75,10 @@ class Publisher:
         frame = publish_frame(
             append.subject, append.payload, f"{self._inbox}.{token}", headers_of(append)
         )
-        if len(frame) > self._link.max_payload and message_size(frame) > self._link.max_payload:
+        if len(frame) > max_payload(self._link) and message_size(frame) > max_payload(self._link):
             raise PayloadTooLarge(
                 f"a message of {len(append.payload)} bytes for {append.subject} is above the "
-                f"server's max_payload of {self._link.max_payload}; raise that or send less"
+                f"server's max_payload of {max_payload(self._link)}; raise that or send less"
             )
         pending = Pending(append, frame, fence, self._loop.time(), PUBLISH_TIMEOUT_MS)
         if self._closed:

@@ -156,13 +156,19 @@ def delivery(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> De
     return Delivery(
         seq=int(words[at + 1]),
         at_ms=int(words[at + 3]) // 1_000_000,
-        subject=subject.decode(),
+        subject=subject.decode(errors="backslashreplace"),  # subjects may be any bytes
         payload=payload,
         reply=handle,
         delivered=int(words[at]),
         pending=int(words[at + 4]),
-        origin_seq=int(source.split(" ", 2)[1]) if source else 0,
+        origin_seq=_origin(source),
     )
+
+
+def _origin(source: str) -> int:
+    """The sequence in ``<stream> <sequence> …``; anybody may have written a header of that name."""
+    words = source.split(" ", 2)
+    return int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0
 
 
 def consumer_seq(reply: str) -> int:

@@ -65,6 +65,19 @@ async def existing(link: Link) -> Topology | None:
     return Topology(partitions) if partitions else None
 
 
+async def differences(link: Link, partitions: int) -> dict[str, str]:
+    """Streams that ``ensure`` would touch: their names, with "missing" or "out of date"."""
+    storage_bytes = await _storage_limit(link)
+    found: dict[str, str] = {}
+    for plan in plans(partitions, 1, storage_bytes):
+        there = await _info(link, plan["name"])
+        if there is None:
+            found[plan["name"]] = "missing"
+        elif merged(plan, there) != there:
+            found[plan["name"]] = "out of date"
+    return found
+
+
 def _agreed(found: dict[str, Any] | None, asked: int | None) -> int:
     there = _partitions_of(found) if found else None
     if there is None:

@@ -14,16 +14,17 @@ async def _following(
     link: Link, stream: Stream, subject: str, after_seq: int
 ) -> AsyncGenerator[Entry, None]:
     """Stored messages of a filter, then new ones; ends where its process does not wait for them."""
+    seq = after_seq
+
+    def look_again() -> bool:
+        return stream.next_after(subject, seq) is not None or not link.up
+
     while True:
-
-        def look_again() -> bool:
-            return stream.next_after(subject, after_seq) is not None or not link.up
-
         await link.waiter.wait(look_again, None)
-        found = stream.next_after(subject, after_seq) if link.up else None
+        found = stream.next_after(subject, seq) if link.up else None
         if found is None:
             return
-        after_seq = found.seq
+        seq = found.seq
         yield found
 
 

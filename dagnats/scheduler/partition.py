@@ -19,7 +19,7 @@ from dagnats.core.commands import CloseRun, Command, DeadLetter
 from dagnats.core.events import Event, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
-from dagnats.errors import CodecError
+from dagnats.errors import CodecError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
     RUN_IDLE_MS,
@@ -29,7 +29,7 @@ from dagnats.limits import (
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.loading import Loader
-from dagnats.scheduler.perform import Performer, poison_letter
+from dagnats.scheduler.perform import Performer, poison_letter, unsendable_letter
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
@@ -113,6 +113,9 @@ class Partition:
             return
         if run_id in self._closed:
             return
+        if not run_id:
+            self._poison(delivery, run_id, "its subject names no run", batch)
+            return
         slot = self._runs.get(run_id) or await self._slot(run_id, event, delivery, batch, now)
         if slot is None:
             self._poison(delivery, run_id, f"run {run_id} was never started", batch)
@@ -187,10 +190,23 @@ class Partition:
         Raises:
             LeaseLost, PublishFailed: something was not stored; ``forget`` and begin again.
         """
-        if batch.dead:
-            await self._outside.log.append(batch.dead, self._fence)
-        if batch.appends:
-            await self._outside.log.append(batch.appends, self._fence)
+        for messages in (batch.dead, batch.appends):
+            if not messages:
+                continue
+            try:
+                await self._outside.log.append(messages, self._fence)
+            except PayloadTooLarge:
+                await self._store_what_fits(messages)
+
+    async def _store_what_fits(self, messages: list[Append]) -> None:
+        """Trying again would never help: what the server cannot take must not hold up the partition."""
+        for message in messages:
+            try:
+                await self._outside.log.append([message], self._fence)
+            except PayloadTooLarge as error:
+                log.error("%s; its beginning is in the dead letters", error)  # noqa: TRY400 (it says it all)
+                letter = unsendable_letter(message, run_of(message.subject), str(error))
+                await self._outside.log.append([letter], self._fence)
 
     async def acknowledge(self, batch: Batch, feed: FactFeed) -> None:
         """Let go of a stored batch: tell who must know, acknowledge, and retire what has ended."""

@@ -14,13 +14,14 @@ from dagnats.core.inputs import NULL, step_input
 from dagnats.core.run import Run
 from dagnats.core.templates import PathMissing
 from dagnats.errors import InvariantBroken
-from dagnats.limits import MESSAGE_SIZE_MAX_BYTES
+from dagnats.limits import MESSAGE_SIZE_MAX_BYTES, MESSAGE_SIZE_MIN_BYTES
 from dagnats.ports import Append, Blobs
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import ClosedMark, TaskMessage, nonce
 
 _FIRED_COPY_TTL = "5m"
+_LETTER_SIZE_MAX_BYTES = MESSAGE_SIZE_MIN_BYTES - 16 * 1024  # with headers, what every server takes
 
 
 class Performer:
@@ -160,6 +161,7 @@ def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str)
         "Run-Id": run,
         "Subject": subject,
         "Sequence": str(seq),
+        "Size": str(len(payload)),
         "Error": header_text(reason),
         "Failure": "poison",
     }
@@ -167,6 +169,29 @@ def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str)
         subjects.dead("poison", run or "unknown", subject.rsplit(".", 1)[-1]),
         payload,
         f"poison:{seq}",
+        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
+    )
+
+
+def unsendable_letter(message: Append, run: str, reason: str) -> Append:
+    """A dead letter in place of a message that is above the server's limit: its beginning.
+
+    Of a dead letter that is itself too large, the original is in the log; its headers are kept.
+    """
+    beginning = message.payload[:_LETTER_SIZE_MAX_BYTES]
+    if message.subject.startswith(subjects.DEAD_PREFIX):
+        return Append(message.subject, beginning, message.msg_id, headers=message.headers)
+    headers = {
+        "Run-Id": run,
+        "Subject": message.subject,
+        "Size": str(len(message.payload)),
+        "Error": header_text(reason),
+        "Failure": "too_large",
+    }
+    return Append(
+        subjects.dead("poison", run, "too_large"),
+        beginning,
+        f"{message.msg_id}:too-large" if message.msg_id else "",
         headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
     )
 

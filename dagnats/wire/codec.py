@@ -57,4 +57,4 @@ def event_of(message: Entry | Delivery) -> Event:
 
 def is_fact(entry: Entry) -> bool:
     """Whether a stored message of a history is a fact (and not a dispatch or a mark)."""
-    return entry.subject.startswith("dagnats.fact.")
+    return kind_of(entry.subject) == "fact"

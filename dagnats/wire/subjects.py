@@ -40,6 +40,7 @@ DLQ_PREFIX: Final = "Dagnats-Dlq-"
 EVENTS_SUBJECTS: Final = ("dagnats.fact.>", "dagnats.task.>", "dagnats.mark.>")
 TIMERS_SUBJECTS: Final = ("dagnats.timer.>", "dagnats.cron.>", "dagnats.due.>")
 STREAMS_SUBJECTS: Final = ("dagnats.stream.>",)
+DEAD_PREFIX: Final = "dagnats.dead."
 DEAD_SUBJECTS: Final = ("dagnats.dead.>",)
 INBOX_SUBJECTS: Final = ("dagnats.event.>",)
 DUE_SOURCE: Final = ("dagnats.due.*.*", "dagnats.fact.{{wildcard(1)}}.{{wildcard(2)}}.timer")

@@ -35,6 +35,26 @@ class Abandoned:
     """The function did not stop when it was told to."""
 
 
+class Threads:
+    """A pool as large as the worker's concurrency; renewed when a thread is lost to a deaf function."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.pool = self._new()
+
+    def _new(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(self._size, thread_name_prefix="dagnats-task")
+
+    def renew(self) -> None:
+        """Leave the old threads to what they run; others get fresh ones."""
+        self.pool.shutdown(wait=False)
+        self.pool = self._new()
+
+    def close(self) -> None:
+        """Let threads go."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
 class Call:
     """One running call. ``stop`` tells it to end; ``reason`` says why it was told."""
 

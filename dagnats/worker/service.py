@@ -17,30 +17,18 @@ from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
 from dagnats.errors import DagNatsError
 from dagnats.ids import new_process_id
-from dagnats.limits import DRAIN_TIMEOUT_MS, PULL_EXPIRES_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
-from dagnats.ports import Delivery, Outside, TicketSource
+from dagnats.limits import DRAIN_TIMEOUT_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
+from dagnats.ports import Delivery, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
 from dagnats.wire.messages import CancelledNotice, WorkerRecord
 from dagnats.worker.lease import LeaseKeeper, LeaseLink
-from dagnats.worker.slots import Demand, allot
+from dagnats.worker.pulling import Channel, Pulling
 from dagnats.worker.tickets import Tickets
 
 log = logging.getLogger("dagnats.worker")
 
-_GATHER_S = 0.004  # how long single freed slots are gathered before more tickets are asked for
-_LONG_PULL_MS = 15_000
 _notice = msgspec.json.Decoder(CancelledNotice)
-
-
-class Channel:
-    """One queue of this worker: a task and a group."""
-
-    def __init__(self, task: str, group: str) -> None:
-        self.task = task
-        self.group = group
-        self.demand = Demand()
-        self.source: TicketSource | None = None
 
 
 class Worker:
@@ -60,13 +48,12 @@ class Worker:
         self._drain_ms = drain_ms
         self.keeper = LeaseKeeper(keeper_link, lease_ms, self._clock)
         self.tickets = Tickets(self.name, outside, tasks, self.keeper, self._clock, concurrency)
-        self._channels = [
+        channels = [
             Channel(t.name, t.options.group if group is None else group) for t in tasks.values()
         ]
+        self._pulling = Pulling(channels, concurrency, lambda: len(self._work), self._take)
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
-        self._turn = 0
-        self._filling: asyncio.Handle | None = None
         self._endings: list[Callable[[], None]] = []
         self.ready = asyncio.Event()
 
@@ -85,10 +72,8 @@ class Worker:
         self.keeper.start()
         try:
             await self._listen()
-            for channel in self._channels:
-                await self._open(channel)
+            await self._pulling.open(self._outside.queue, self._lease_ms)
             self.ready.set()
-            self._fill()
             await self._beat_until_stopped()
             await self._drain()
         finally:
@@ -123,23 +108,7 @@ class Worker:
         """The server is back: tickets up to this queue sequence may have been answered before."""
         self.tickets.suspect_until_seq = until_seq
 
-    # -- pulling -----------------------------------------------------------------------------------
-
-    async def _open(self, channel: Channel) -> None:
-        def deliver(delivery: Delivery) -> None:
-            channel.demand.requested = max(0, channel.demand.requested - 1)
-            channel.demand.backlog = delivery.pending
-            self._take(delivery)
-
-        def ended(undelivered: int) -> None:
-            channel.demand.requested = max(0, channel.demand.requested - undelivered)
-            if undelivered:
-                channel.demand.backlog = 0
-            self._fill_soon()
-
-        channel.source = await self._outside.queue.open(
-            channel.task, channel.group, self._lease_ms, deliver, ended
-        )
+    # -- working -----------------------------------------------------------------------------------
 
     def _take(self, delivery: Delivery) -> None:
         if self._stopping.is_set():
@@ -159,38 +128,7 @@ class Worker:
                 "a ticket could not be taken to its end; it will be delivered again",
                 exc_info=task.exception(),
             )
-        self._fill_soon()
-
-    def _free(self) -> int:
-        requested = sum(channel.demand.requested for channel in self._channels)
-        return self._concurrency - len(self._work) - requested
-
-    def _fill_soon(self) -> None:
-        """Ask for more: at once when many slots are free, else after gathering a few."""
-        if self._filling is not None or self._stopping.is_set():
-            return
-        loop = asyncio.get_running_loop()
-        if self._free() * 4 >= self._concurrency:
-            self._filling = loop.call_soon(self._fill)
-        else:
-            self._filling = loop.call_later(_GATHER_S, self._fill)
-
-    def _fill(self) -> None:
-        self._filling = None
-        free = self._free()
-        if free <= 0 or self._stopping.is_set() or not self._channels:
-            return
-        grants = allot(free, [channel.demand for channel in self._channels], self._turn)
-        self._turn += 1
-        expires = PULL_EXPIRES_MS if len(self._channels) > 1 else _LONG_PULL_MS
-        for channel, count in zip(self._channels, grants, strict=True):
-            # Topping up a request that is still large would cost a message for nothing.
-            if count and channel.source is not None and count >= channel.demand.requested:
-                channel.demand.requested += count
-                self._spawn_request(channel.source, count, expires)
-
-    def _spawn_request(self, source: TicketSource, count: int, expires_ms: int) -> None:
-        asyncio.get_running_loop().create_task(source.request(count, expires_ms))
+        self._pulling.slot_freed()
 
     # -- living and stopping -----------------------------------------------------------------------
 
@@ -200,7 +138,7 @@ class Worker:
         while not self._stopping.is_set():
             record = WorkerRecord(
                 worker=self.name,
-                tasks=tuple(channel.task for channel in self._channels),
+                tasks=tuple(channel.task for channel in self._pulling.channels),
                 group=self._group or "",
                 concurrency=self._concurrency,
                 running=len(self.tickets.running),
@@ -219,9 +157,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """Give back what has not begun, wait for what runs, then tell it to stop."""
-        for channel in self._channels:
-            if channel.source is not None:
-                await channel.source.close()
+        await self._pulling.close()
         if self.tickets.running:
             log.info(
                 "stopping: waiting up to %g s for %d handlers",

@@ -7,7 +7,6 @@ the ticket is acknowledged, so a crash between the two repeats, and never loses.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 from collections import OrderedDict
 from typing import Any
@@ -21,22 +20,22 @@ from dagnats.clock import Clock
 from dagnats.context import AgentContext
 from dagnats.convert import decoder
 from dagnats.core.events import Outcome
-from dagnats.errors import DagNatsError, InvalidInput, PublishFailed
+from dagnats.errors import DagNatsError, InvalidInput
 from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX
-from dagnats.ports import Append, Delivery, Outside
+from dagnats.ports import Append, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode, is_fact, run_of
+from dagnats.wire.codec import encode, is_fact
 from dagnats.wire.messages import StartedNotice, TaskMessage
 from dagnats.worker.answers import Answering
-from dagnats.worker.call import Abandoned, Call, Raised, Reason
+from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
 from dagnats.worker.doors import WorkerDoors
 from dagnats.worker.lease import Held, LeaseKeeper
+from dagnats.worker.reporting import answer_message, report
 
 log = logging.getLogger("dagnats.worker")
 
 _messages = msgspec.json.Decoder(TaskMessage)
-_REPORT_PAUSE_S = (0.1, 0.3, 1.0, 2.0)
 
 
 class _Answered(Struct, frozen=True):
@@ -73,17 +72,11 @@ class Tickets:
         self._tasks = tasks
         self._keeper = keeper
         self._clock = clock
-        self._concurrency = concurrency
-        self._pool = self._new_pool()
+        self._threads = Threads(concurrency)
         self._doors = WorkerDoors(outside, worker)
         self._answering = Answering(worker, outside.blobs)
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._readers = {name: decoder(task.signature.checkpoint) for name, task in tasks.items()}
-
-    def _new_pool(self) -> concurrent.futures.ThreadPoolExecutor:
-        return concurrent.futures.ThreadPoolExecutor(
-            self._concurrency, thread_name_prefix="dagnats-task"
-        )
 
     async def run(self, delivery: Delivery) -> None:
         """Take one ticket through all its stages. Never raises for what user code does."""
@@ -93,7 +86,7 @@ class Tickets:
         outcome = await self._outcome(delivery, message)
         if outcome is None:
             return
-        await self._report(message, outcome)
+        await report(self._outside.log, message, outcome)
         await self._outside.queue.done(delivery.reply)
         self.finished += 1
 
@@ -111,27 +104,11 @@ class Tickets:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
         over = message.run in self._cancelled
         if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
-            over = await self._settled(delivery, message)
+            over = await is_settled(self._outside.log, delivery, message)
         if over:
             self.skipped += 1
             await self._outside.queue.done(delivery.reply)
         return not over
-
-    async def _settled(self, delivery: Delivery, message: TaskMessage) -> bool:
-        """Whether the log has an answer to this ticket already, or the end of its run."""
-        for entry in await self._outside.log.history(message.run, max(0, delivery.origin_seq)):
-            if not is_fact(entry):
-                if entry.subject.endswith(".closed"):
-                    return True
-                continue
-            try:
-                answer = _answered.decode(entry.payload)
-            except msgspec.DecodeError:
-                continue
-            # Schedulers drop an answer with another nonce; so the ticket still waits for one.
-            if answer.ticket == message.ticket and answer.nonce == message.nonce:
-                return True
-        return False
 
     async def _outcome(self, delivery: Delivery, message: TaskMessage) -> Outcome | None:
         """Stages 3 to 5: call the handler under a lease, and say how it ended."""
@@ -198,7 +175,7 @@ class Tickets:
             if task.is_async:
                 call.run_async(task.function, arguments)
             else:
-                call.run_thread(self._pool, task.function, arguments)
+                call.run_thread(self._threads.pool, task.function, arguments)
             ended = await self._finished(call, await call.wait(timeout_ms))
         finally:
             self.running.pop(key, None)
@@ -229,45 +206,14 @@ class Tickets:
             "or check ctx.cancelled", task.name, message.run, reason,
         )  # fmt: skip
         if not task.is_async:  # its thread is lost until the function ends; others get a fresh pool
-            self._pool.shutdown(wait=False)
-            self._pool = self._new_pool()
+            self._threads.renew()
 
     async def _tell_started(self, message: TaskMessage) -> None:
         notice = StartedNotice(type="step.started", ticket=message.ticket, worker=self._worker)
         await self._outside.notices.tell(subjects.live(message.run), encode(notice))
 
-    def _append(self, message: TaskMessage, outcome: Outcome) -> Append:
-        return Append(message.answer_to, encode(outcome), f"{message.run}/{message.ticket}:answer")
-
     def _overdue(self, message: TaskMessage) -> Append:
-        return self._append(message, self._answering.timed_out(message, message.timeout_ms))
-
-    async def _report(self, message: TaskMessage, outcome: Outcome) -> None:
-        """Stage 6: store the outcome; an outage is waited out, for the work is done."""
-        if run_of(message.answer_to) != message.run:
-            log.error(
-                "ticket %s of run %s asks for its answer at %s; refused",
-                message.ticket,
-                message.run,
-                message.answer_to,
-            )
-            return
-        attempt = 0
-        while True:
-            try:
-                await self._outside.log.append([self._append(message, outcome)])
-            except (PublishFailed, TimeoutError) as error:
-                pause = _REPORT_PAUSE_S[min(attempt, len(_REPORT_PAUSE_S) - 1)]
-                log.warning(
-                    "the outcome of %s in run %s is not stored yet: %s",
-                    message.ticket,
-                    message.run,
-                    error,
-                )
-                attempt += 1
-                await asyncio.sleep(pause)
-            else:
-                return
+        return answer_message(message, self._answering.timed_out(message, message.timeout_ms))
 
     # -- from outside ------------------------------------------------------------------------------
 
@@ -293,4 +239,21 @@ class Tickets:
 
     def close(self) -> None:
         """Let threads go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
+
+
+async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage) -> bool:
+    """Whether the log has an answer to this ticket already, or the end of its run."""
+    for entry in await events.history(message.run, max(0, delivery.origin_seq)):
+        if not is_fact(entry):
+            if entry.subject.endswith(".closed"):
+                return True
+            continue
+        try:
+            answer = _answered.decode(entry.payload)
+        except msgspec.DecodeError:
+            continue
+        # Schedulers drop an answer with another nonce; so the ticket still waits for one.
+        if answer.ticket == message.ticket and answer.nonce == message.nonce:
+            return True
+    return False

@@ -18,6 +18,7 @@ from dagnats.core.events import (
     TimerFired,
 )
 from dagnats.errors import CodecError
+from dagnats.wire import subjects
 from dagnats.wire.codec import decode_fact, encode
 
 words = st.text(max_size=20)
@@ -50,7 +51,7 @@ facts = st.one_of(
 
 def subject_of(author: str) -> str:
     """Where an author's facts are written."""
-    return f"dagnats.fact.0.r1.{author}"
+    return subjects.fact(0, "r1", author)
 
 
 @given(facts)

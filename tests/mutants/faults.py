@@ -46,7 +46,6 @@ FAULTS = (
         "min(fired.due_ms, run.armed_ms)",
         "fired.due_ms",
     ),
-    Fault("a cancel before the start", MACHINE, "run.status == UNSTARTED:\n        return (", "False:\n        return ("),
     # -- timers ------------------------------------------------------------------------------------
     Fault("a fired timer is not armed again", MACHINE, "before, rearm=True)", "before)"),
     Fault("a later deadline replaces an earlier", MACHINE, "due < after.armed_ms", "due > after.armed_ms"),

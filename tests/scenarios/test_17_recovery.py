@@ -97,6 +97,26 @@ async def test_s363_an_answer_for_a_finished_run_changes_nothing():
         assert await d.dead() == []
 
 
+async def test_s363_an_answer_without_the_proof_of_its_ticket_is_refused():
+    """An answer with a wrong nonce, or none, goes to the dead letters; with the right one it counts."""
+    app = App("s363-forged")
+    flow = adding(app)
+    async with deployment(app, workers=0) as d:
+        handle = await d.client.start(flow, 1)
+        ticket = await d.dispatch(handle.run_id, "a/1/0")
+        answer = {"type": "step.succeeded", "ticket": "a/1/0", "output": 99}
+        for forged in ({}, {"nonce": ""}, {"nonce": "0" * len(ticket["nonce"])}):
+            await d.forge(handle.run_id, "worker", {**answer, **forged})
+
+        async def refused():
+            return len(await d.dead()) == 3
+
+        await eventually(refused)
+        assert (await handle.status()).steps[0].status == "queued"
+        await d.forge(handle.run_id, "worker", {**answer, "nonce": ticket["nonce"]})
+        assert (await d.dispatch(handle.run_id, "b/1/0"))["input"] == 99
+
+
 async def test_s365_a_start_that_is_stored_twice_is_one_run():
     """The same start event again, as after the duplicate window, starts nothing; nor does a second start."""
     app, calls = App("s365"), []
@@ -109,11 +129,8 @@ async def test_s365_a_start_that_is_stored_twice_is_one_run():
     async with deployment(app) as d:
         handle = await work.start(1, id="only-once")
         assert await handle.result(10) == 1
-        [start] = await d.outside.log.history("only-once") and [
-            entry
-            for entry in await d.outside.log.history("only-once")
-            if entry.subject.endswith(".client")
-        ]
+        start = (await d.outside.log.history("only-once"))[0]
+        assert start.subject.endswith(".client")
         await d.forge("only-once", "client", start.payload, msg_id="another-id")
         with pytest.raises(RunAlreadyStarted):
             await work.start(2, id="only-once")

@@ -19,6 +19,9 @@ from dagnats.memory.outside import Memory
 from dagnats.memory.storage import MemoryDocuments
 from dagnats.memory.world import World
 from dagnats.ports import Append, Delivery, Entry, Stored
+from dagnats.wire import subjects
+
+LEASES_HESITATION = 0.5  # who owns what is where it matters who comes first
 
 Fence = Callable[[], bool]
 Wrote = Callable[[Append, Stored, bool], None]
@@ -78,18 +81,19 @@ class Slow:
 
     def documents(self, bucket: str) -> SlowDocuments:
         """The bucket of that name."""
-        return SlowDocuments(self, self.memory.documents(bucket))
+        more = LEASES_HESITATION if bucket == subjects.LEASES and self.hesitation > 0.1 else 0.0
+        return SlowDocuments(self, self.memory.documents(bucket), more)
 
     async def feed(self, partition: int) -> SlowFeed:
         """Start receiving a partition's facts."""
         await self.way()
         return SlowFeed(self, await self.memory.feed(partition))
 
-    async def way(self) -> None:
+    async def way(self, more: float = 0.0) -> None:
         """The way to the server and back, which may take a while, or not be there."""
         if self.clock.monotonic_ms() < self.cut_until_ms:
             raise BrokerUnavailable("this process is cut off for a while")
-        while self.rng.random() < self.hesitation:
+        while self.rng.random() < self.hesitation + more:
             await breathe()
 
     async def close(self) -> None:
@@ -189,39 +193,40 @@ class SlowFeed:
 class SlowDocuments:
     """``ports.Documents``."""
 
-    def __init__(self, slow: Slow, documents: MemoryDocuments) -> None:
+    def __init__(self, slow: Slow, documents: MemoryDocuments, more: float) -> None:
         self._slow = slow
+        self._more = more
         self._documents = documents
 
     async def get(self, key: str) -> tuple[bytes, int] | None:
         """The value and its revision."""
-        await self._slow.way()
+        await self._slow.way(self._more)
         return await self._documents.get(key)
 
     async def put(self, key: str, value: bytes) -> int:
         """Write; return the revision."""
-        await self._slow.way()
+        await self._slow.way(self._more)
         revision = await self._documents.put(key, value)
-        await self._slow.way()
+        await self._slow.way(self._more)
         return revision
 
     async def swap(self, key: str, value: bytes, revision: int) -> int | None:
         """Write if the key is still at ``revision``."""
-        await self._slow.way()
+        await self._slow.way(self._more)
         found = await self._documents.swap(key, value, revision)
-        await self._slow.way()
+        await self._slow.way(self._more)
         return found
 
     async def delete(self, key: str) -> None:
         """Remove a key."""
-        await self._slow.way()
+        await self._slow.way(self._more)
         await self._documents.delete(key)
 
     async def all(self) -> dict[str, tuple[bytes, int]]:
         """Every key with its value and revision."""
-        await self._slow.way()
+        await self._slow.way(self._more)
         found = await self._documents.all()
-        await self._slow.way()
+        await self._slow.way(self._more)
         return found
 
 

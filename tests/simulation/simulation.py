@@ -78,7 +78,7 @@ class Simulation:
                 self._act()
             while self.started < RUNS_PER_WORLD:
                 self._start()
-            self._calm()
+            _calm(self)
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -134,9 +134,9 @@ class Simulation:
         elif fate < 0.97:
             self._start()
         elif fate < 0.975:
-            self._interfere()
+            _interfere(self)
         elif fate < 0.998:
-            self._strike()
+            _strike(self)
 
     def _schedule(self) -> None:
         awake = [each for each in self.schedulers if not each.stopped()]
@@ -194,105 +194,110 @@ class Simulation:
                 pass
             return
 
-    def _interfere(self) -> None:
-        """A client cancels, or somebody writes nonsense."""
-        if not self.started:
-            return
-        run = self.rng.choice(list(self.runs))
-        try:
-            if self.rng.random() < 0.7:
-                self.note(f"cancel {run}")
-                drive(self.client.cancel(run))
-            else:
-                place = subjects.partition_of(run, PARTITIONS)
-                nonsense = f"nonsense {self.rng.random()}"
-                self.planted.add(nonsense)
-                subject = subjects.fact(place, run, "worker")
-                drive(self.client.outside.log.append([Append(subject, nonsense.encode())]))
-        except PublishFailed:
-            pass
-
-    def _strike(self) -> None:
-        """Something happens to a scheduler."""
-        victim = self.rng.choice(self.schedulers)
-        fate = self.rng.random()
-        now = self.clock.monotonic_ms()
-        self.note(f"{victim.name} is struck: {fate:.2f}")
-        if fate < 0.4:
-            length = self.rng.choice((400, 1_700, 3_000, 3_000, 8_000, 40_000))
-            victim.stopped_until_ms = now + length
-        elif fate < 0.55:
-            victim.slow.cut_until_ms = now + self.rng.choice((300, 1_000, 2_500))
-        elif fate < 0.7:
-            if len(self.schedulers) < 3:
-                self._new_scheduler()
-        else:
-            if fate < 0.8 and victim.slow.cut_until_ms <= now and not victim.stopped():
-                victim.leave()
-            else:
-                victim.kill()
-            self.schedulers.remove(victim)
-            if not self.schedulers or self.rng.random() < 0.7:
-                self._new_scheduler()
-
-    # -- the calm phase ----------------------------------------------------------------------------
-
-    def _calm(self) -> None:
-        self.note("calm")
-        self.gremlin.calm = True
-        for scheduler in self.schedulers:
-            scheduler.stopped_until_ms = scheduler.slow.cut_until_ms = 0
-            scheduler.slow.hesitation = 0.01
-        for _ in range(ROUNDS_MAX):
-            self._settle()
-            if self._at_rest():
-                return
-            self._pass(self._wait_ms())
-        raise Wrong(f"it does not come to rest: {self._open()}")
-
-    def _settle(self) -> None:
-        """Let everybody do what can be done now."""
-        moved = True
-        while moved:
-            moved = False
-            for worker in self.workers:
-                worker.step(calm=True)
-                while worker.busy:
-                    moved = True
-                    worker.step(calm=True)
-            for scheduler in self.schedulers:
-                left = STEPS_MAX
-                while scheduler.busy:
-                    moved = True
-                    self._step(scheduler)
-                    left -= 1
-                    if not left:
-                        raise Wrong(f"{scheduler.name} is busy for ever: {self._open()}")
-
-    def _wait_ms(self) -> float:
-        """Until the next thing that is due; a moment when partitions wait for an owner."""
-        if not self._owned() or any(cursor.waiting for cursor in self.world.cursors.values()):
-            return 400
-        due = self.world.until_due_ms()
-        if due is None:
-            raise Wrong(f"nothing is due, and not all is done: {self._open()}")
-        return max(1.0, due)
-
-    def _owned(self) -> bool:
-        held = {p for each in self.schedulers if each.leases.valid() for p in each.leases.held}
-        return len(held) == PARTITIONS
-
     def _open(self) -> list[str]:
         return [run for run in self.runs if drive(self.client.closed_mark(run)) is None]
-
-    def _at_rest(self) -> bool:
-        if any(line.tickets for line in self.world.queue._lines.values()):
-            return False
-        if any(cursor._floor < len(cursor._facts) for cursor in self.world.cursors.values()):
-            return False
-        return self._owned() and not self._open()
 
     def end(self) -> None:
         """Let go of every coroutine."""
         for scheduler in self.schedulers:
             scheduler.kill()
+
+
+def _interfere(sim: Simulation) -> None:
+    """A client cancels, or somebody writes nonsense."""
+    if not sim.started:
+        return
+    run = sim.rng.choice(list(sim.runs))
+    try:
+        if sim.rng.random() < 0.7:
+            sim.note(f"cancel {run}")
+            drive(sim.client.cancel(run))
+        else:
+            place = subjects.partition_of(run, PARTITIONS)
+            nonsense = f"nonsense {sim.rng.random()}"
+            sim.planted.add(nonsense)
+            subject = subjects.fact(place, run, "worker")
+            drive(sim.client.outside.log.append([Append(subject, nonsense.encode())]))
+    except PublishFailed:
+        pass
+
+
+def _strike(sim: Simulation) -> None:
+    """Something happens to a scheduler."""
+    victim = sim.rng.choice(sim.schedulers)
+    fate = sim.rng.random()
+    now = sim.clock.monotonic_ms()
+    sim.note(f"{victim.name} is struck: {fate:.2f}")
+    if fate < 0.4:
+        length = sim.rng.choice((400, 1_700, 3_000, 3_000, 8_000, 40_000))
+        victim.stopped_until_ms = now + length
+    elif fate < 0.55:
+        victim.slow.cut_until_ms = now + sim.rng.choice((300, 1_000, 2_500))
+    elif fate < 0.7:
+        if len(sim.schedulers) < 3:
+            sim._new_scheduler()
+    else:
+        if fate < 0.8 and victim.slow.cut_until_ms <= now and not victim.stopped():
+            victim.leave()
+        else:
+            victim.kill()
+        sim.schedulers.remove(victim)
+        if not sim.schedulers or sim.rng.random() < 0.7:
+            sim._new_scheduler()
+
+
+def _calm(sim: Simulation) -> None:
+    sim.note("calm")
+    sim.gremlin.calm = True
+    for scheduler in sim.schedulers:
+        scheduler.stopped_until_ms = scheduler.slow.cut_until_ms = 0
+        scheduler.slow.hesitation = 0.01
+    for _ in range(ROUNDS_MAX):
+        _settle(sim)
+        if _at_rest(sim):
+            return
+        sim._pass(_wait_ms(sim))
+    raise Wrong(f"it does not come to rest: {sim._open()}")
+
+
+def _settle(sim: Simulation) -> None:
+    """Let everybody do what can be done now."""
+    moved = True
+    while moved:
+        moved = False
+        for worker in sim.workers:
+            worker.step(calm=True)
+            while worker.busy:
+                moved = True
+                worker.step(calm=True)
+        for scheduler in sim.schedulers:
+            left = STEPS_MAX
+            while scheduler.busy:
+                moved = True
+                sim._step(scheduler)
+                left -= 1
+                if not left:
+                    raise Wrong(f"{scheduler.name} is busy for ever: {sim._open()}")
+
+
+def _wait_ms(sim: Simulation) -> float:
+    """Until the next thing that is due; a moment when partitions wait for an owner."""
+    if not _owned(sim) or any(cursor.waiting for cursor in sim.world.cursors.values()):
+        return 400
+    due = sim.world.until_due_ms()
+    if due is None:
+        raise Wrong(f"nothing is due, and not all is done: {sim._open()}")
+    return max(1.0, due)
+
+
+def _owned(sim: Simulation) -> bool:
+    held = {p for each in sim.schedulers if each.leases.valid() for p in each.leases.held}
+    return len(held) == PARTITIONS
+
+
+def _at_rest(sim: Simulation) -> bool:
+    if any(line.tickets for line in sim.world.queue._lines.values()):
+        return False
+    if any(cursor._floor < len(cursor._facts) for cursor in sim.world.cursors.values()):
+        return False
+    return _owned(sim) and not sim._open()

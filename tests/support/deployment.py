@@ -162,7 +162,7 @@ class Deployment:
         """One more worker of an app (default: the deployment's); options are those of ``Worker``."""
         outside = await JetStream.open(self.broker.url, name="worker", partitions=self._partitions)
         keeper = LeaseKeeperLink(self.broker.url, name="lease-keeper")
-        options.setdefault("concurrency", 20)
+        options = {"concurrency": 20, "drain_ms": 3_000, **options}
         worker = Worker(outside, tasks or (app or self.app).tasks, keeper, **options)
         outside.link.on_disconnect.append(worker.suspect_all)  # as the command line does
         process = Process(worker, outside)

@@ -23,6 +23,7 @@ from dagnats.core.machine import advance, new_run
 from dagnats.core.model import Condition
 from dagnats.core.run import Run
 from dagnats.core.views import view_run
+from dagnats.wire import subjects
 from dagnats.wire.codec import decode_fact, encode
 from tests.support.builders import Story, a_loop, a_step, retries
 
@@ -35,7 +36,9 @@ Lines = list[dict[str, Any]]
 
 def task_chain() -> Story:
     """Three tasks, one after the other."""
-    return Story("a", "b", "c", value={"n": 1}).succeed("a", 1).wait(5).succeed("b", 2).succeed("c", 3)
+    return (
+        Story("a", "b", "c", value={"n": 1}).succeed("a", 1).wait(5).succeed("b", 2).succeed("c", 3)
+    )
 
 
 def fan_out_join() -> Story:
@@ -132,7 +135,9 @@ def output_template() -> Story:
     """Templates for a step's input and the run's output."""
     template = {"first": {"$step": "a", "path": "list.0"}, "run": {"$input": "user.name"}}
     output = {"text": {"$step": "b"}, "plain": {"$literal": {"$input": "kept"}}}
-    story = Story("a", a_step("b", "a", input=template), output=output, value={"user": {"name": "Ada"}})
+    story = Story(
+        "a", a_step("b", "a", input=template), output=output, value={"user": {"name": "Ada"}}
+    )
     return story.succeed("a", {"list": [7, 8]}).succeed("b", "done")
 
 
@@ -165,7 +170,7 @@ SCRIPTS: tuple[Callable[[], Story], ...] = (
 
 def decode(author: str, fact: dict[str, Any]) -> Any:
     """A fact from what stands on the wire."""
-    return decode_fact(f"dagnats.fact.0.r1.{author}", msgspec.json.encode(fact))
+    return decode_fact(subjects.fact(0, "r1", author), msgspec.json.encode(fact))
 
 
 def recorded(script: Callable[[], Story]) -> Lines:
@@ -195,7 +200,9 @@ def replayed(lines: Lines) -> Lines:
     return [*again, {"summary": summary(run)}]
 
 
-def _line(event: Event, author: str, fact: dict[str, Any], commands: list[Command]) -> dict[str, Any]:
+def _line(
+    event: Event, author: str, fact: dict[str, Any], commands: list[Command]
+) -> dict[str, Any]:
     ids = [command.id for command in commands]
     return {"seq": event.seq, "at_ms": event.at_ms, "author": author, "fact": fact, "commands": ids}
 

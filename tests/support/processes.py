@@ -92,7 +92,9 @@ class Program:
 class Fleet:
     """The processes of a deployment."""
 
-    def __init__(self, broker: Broker, directory: Path, app: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, broker: Broker, directory: Path, app: str, environment: dict[str, str]
+    ) -> None:
         self.broker = broker
         self.schedulers: list[Program] = []
         self.workers: list[Program] = []
@@ -148,7 +150,13 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    broker: Broker, directory: Path, *, app: str, schedulers: int = 1, workers: int = 1, **environment: str
+    broker: Broker,
+    directory: Path,
+    *,
+    app: str,
+    schedulers: int = 1,
+    workers: int = 1,
+    **environment: str,
 ) -> AsyncIterator[Fleet]:
     """A fleet at work; its logs are printed when the test fails."""
     made = Fleet(broker, directory, app, environment)

@@ -164,7 +164,13 @@ def scripts(draw: st.DrawFn, *, hostile: bool = True) -> Script:
     teller = _Teller(new_run("r1", graph), hostile=hostile)
     if hostile and choices.below(10) == 9:
         teller.tell(CancelRequested())  # before there is anything to cancel
-    teller.tell(RunStarted(workflow="flow", definition="digest", input=Raw(choices.pick((*OUTPUTS[:4] * 3, *OUTPUTS)))))
+    teller.tell(
+        RunStarted(
+            workflow="flow",
+            definition="digest",
+            input=Raw(choices.pick((*OUTPUTS[:4] * 3, *OUTPUTS))),
+        )
+    )
     told = draw(st.binary(min_size=120, max_size=200))
     for place in range(0, len(told) - 3, 4):
         kind, high, low, moment = told[place : place + 4]
@@ -228,7 +234,9 @@ class _Teller:
             self.tell(StepContinued(ticket=ticket, checkpoint=self._payload(pick)))
         else:
             failure, after = FAILURES[pick % len(FAILURES)], (-5, 0, 150, 10**30)[pick % 4]
-            self.tell(StepFailed(ticket=ticket, error="boom", failure=failure, retry_after_ms=after))
+            self.tell(
+                StepFailed(ticket=ticket, error="boom", failure=failure, retry_after_ms=after)
+            )
 
     @staticmethod
     def _payload(pick: int) -> Raw:
@@ -247,4 +255,6 @@ class _Teller:
 
     def _loops(self, ticket: str) -> bool:
         assert self.run.graph is not None
-        return self.run.graph.nodes[self.run.graph.index[step_of_ticket(ticket)]].step.loop is not None
+        return (
+            self.run.graph.nodes[self.run.graph.index[step_of_ticket(ticket)]].step.loop is not None
+        )

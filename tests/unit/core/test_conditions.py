@@ -65,7 +65,16 @@ def test_what_does_not_hold(field, op, value):
 @pytest.mark.parametrize("op", OPERATORS)
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("gone", 3), ("gone", None), ("n", "3"), ("s", 3), ("t", 1), ("n", True), ("z", 0), ("n.x", 3)],
+    [
+        ("gone", 3),
+        ("gone", None),
+        ("n", "3"),
+        ("s", 3),
+        ("t", 1),
+        ("n", True),
+        ("z", 0),
+        ("n.x", 3),
+    ],
 )
 def test_missing_fields_and_mismatched_types(op, field, value):
     """A field that is not there and values of two types make every comparison false."""

@@ -168,7 +168,9 @@ def test_both_names_at_once():
     """Giving both is a problem, because they mean the same."""
     _, problems = step(type="agent_loop", loop={"max_iterations": 3}, config={"max_iterations": 3})
 
-    assert problems == ['step "a": both "loop" and "config" are given; keep one; they mean the same']
+    assert problems == [
+        'step "a": both "loop" and "config" are given; keep one; they mean the same'
+    ]
 
 
 @pytest.mark.parametrize("key", ["loop", "config"])

@@ -59,7 +59,14 @@ def test_texts_beyond_numbers(text):
 
 @pytest.mark.parametrize(
     ("value", "ms"),
-    [(timedelta(seconds=90), 90_000), (2, 2_000), (0.0001, 1), (0, 0), ("1m", 60_000), (1.1, 1_100)],
+    [
+        (timedelta(seconds=90), 90_000),
+        (2, 2_000),
+        (0.0001, 1),
+        (0, 0),
+        ("1m", 60_000),
+        (1.1, 1_100),
+    ],
 )
 def test_python_values(value, ms):
     """In Python a duration is a timedelta, seconds, or a text."""

@@ -90,12 +90,32 @@ def test_the_second_of_two_answers():
 
 @pytest.mark.parametrize(
     "ticket",
-    ["", "/", "a", "a/", "a/1", "a/2/0", "a/1/1", "a/0/0", "a/01/0", "a/1/0/0", " a/1/0", "A/1/0", "b/0/0", "z/1/0", "é/1/0"],
+    [
+        "",
+        "/",
+        "a",
+        "a/",
+        "a/1",
+        "a/2/0",
+        "a/1/1",
+        "a/0/0",
+        "a/01/0",
+        "a/1/0/0",
+        " a/1/0",
+        "A/1/0",
+        "b/0/0",
+        "z/1/0",
+        "é/1/0",
+    ],
 )
 def test_tickets_that_are_not_in_force(ticket):
     """An answer counts only with exactly the ticket that is in force."""
     story = Story("a", "b")
-    for fact in (StepSucceeded(ticket=ticket), StepFailed(ticket=ticket, error="x"), StepContinued(ticket=ticket)):
+    for fact in (
+        StepSucceeded(ticket=ticket),
+        StepFailed(ticket=ticket, error="x"),
+        StepContinued(ticket=ticket),
+    ):
         story.tell(fact)
         assert story.commands == []
 
@@ -145,7 +165,9 @@ def test_a_cancel_keeps_what_was_done():
 def test_after_the_end(ending):
     """A closed run absorbs everything: answers, timers, cancels, starts."""
     story = Story("a")
-    {"completed": story.succeed, "failed": story.fail, "cancelled": lambda _: story.cancel()}[ending]("a")
+    {"completed": story.succeed, "failed": story.fail, "cancelled": lambda _: story.cancel()}[
+        ending
+    ]("a")
     closed = story.run
     for fact in (StepSucceeded(ticket="a/1/0"), TimerFired(due_ms=T0), CancelRequested(), START):
         story.tell(fact)
@@ -169,7 +191,9 @@ def test_the_runs_own_time():
 
 def test_the_runs_time_outranks_a_step():
     """When both are due at once the run's time is over, and the step is not tried again."""
-    story = Story(a_step("a", retry=retries(1, initial_ms=1_000)), timeout_ms=1_000).fail("a").fire()
+    story = (
+        Story(a_step("a", retry=retries(1, initial_ms=1_000)), timeout_ms=1_000).fail("a").fire()
+    )
 
     assert story.run.error.failure == "timeout"
     assert story.dispatched == []
@@ -188,7 +212,10 @@ def test_the_earliest_deadline_is_armed():
 
 def test_a_timer_does_all_that_is_due():
     """What became due together goes on together; then the timer is armed for the rest."""
-    steps = [a_step(name, retry=retries(1, initial_ms=ms)) for name, ms in (("a", 200), ("b", 300), ("c", 900))]
+    steps = [
+        a_step(name, retry=retries(1, initial_ms=ms))
+        for name, ms in (("a", 200), ("b", 300), ("c", 900))
+    ]
     story = Story(*steps).fail("a").fail("b").fail("c").wait(400).fire()
 
     assert story.dispatched == ["a/2/0", "b/2/0"]

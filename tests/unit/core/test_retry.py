@@ -68,7 +68,15 @@ def test_jitter_is_the_same_everywhere():
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [(-5, 100), (0, 100), (99, 100), (100, 100), (5_000, 5_000), (3_600_001, 3_600_000), (10**30, 3_600_000)],
+    [
+        (-5, 100),
+        (0, 100),
+        (99, 100),
+        (100, 100),
+        (5_000, 5_000),
+        (3_600_001, 3_600_000),
+        (10**30, 3_600_000),
+    ],
 )
 def test_what_a_handler_asked_for(asked, given):
     """A delay that a handler asks for is kept within 100 ms and an hour."""

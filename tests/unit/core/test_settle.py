@@ -62,6 +62,14 @@ def test_conditions(options, skipped):
     assert story.statuses["b"] == ("skipped" if skipped else "queued")
 
 
+@pytest.mark.parametrize(("score", "status"), [(1, "skipped"), (0, "queued"), ("1", "queued")])
+def test_a_condition_on_the_output_that_just_came(score, status):
+    """A parent's output decides in the same fact that brings it."""
+    story = guarded(skip_if=Condition("a", "score", ">", 0)).succeed("a", {"score": score})
+
+    assert story.statuses["b"] == status
+
+
 def test_skipping_does_not_cascade():
     """What is below a skipped step runs, with null for its output."""
     story = guarded(when=NEVER).succeed("a")
@@ -73,7 +81,9 @@ def test_skipping_does_not_cascade():
 def test_a_condition_on_a_skipped_parent():
     """A skipped parent has no field: comparisons with it are false."""
     look = Condition("b", "n", "!=", 5)
-    story = Story(a_step("b", when=NEVER), a_step("c", "b", skip_if=look), a_step("d", "b", when=look))
+    story = Story(
+        a_step("b", when=NEVER), a_step("c", "b", skip_if=look), a_step("d", "b", when=look)
+    )
 
     assert story.statuses == {"b": "skipped", "c": "queued", "d": "skipped"}
 
@@ -108,7 +118,9 @@ def test_an_input_that_cannot_be_made():
 
 def test_an_input_that_cannot_be_made_is_recovered():
     """Such a failure takes the way of all failures."""
-    story = Story("a", a_step("b", "a", input={"$step": "a", "path": "x"}, on_failure="h"), a_step("h"))
+    story = Story(
+        "a", a_step("b", "a", input={"$step": "a", "path": "x"}, on_failure="h"), a_step("h")
+    )
 
     assert story.succeed("a", 5).dispatched == ["h/1/0"]
 
@@ -205,7 +217,9 @@ def test_a_handler_of_a_handler():
 
 def test_handlers_in_a_circle():
     """Handlers that name each other run once each; then the run fails."""
-    story = Story(a_step("a", on_failure="h"), a_step("h", on_failure="g"), a_step("g", on_failure="h"))
+    story = Story(
+        a_step("a", on_failure="h"), a_step("h", on_failure="g"), a_step("g", on_failure="h")
+    )
     story.fail("a").fail("h").fail("g")
 
     assert story.run.status == "failed"

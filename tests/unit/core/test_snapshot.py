@@ -56,7 +56,14 @@ def test_it_is_small():
     """What has its default is left out."""
     data = msgspec.json.decode(snapshot.save(Story("a").run))
 
-    assert data["steps"] == [{"status": "queued", "attempt": 1, "since_ms": data["started_ms"], "began_ms": data["started_ms"]}]
+    assert data["steps"] == [
+        {
+            "status": "queued",
+            "attempt": 1,
+            "since_ms": data["started_ms"],
+            "began_ms": data["started_ms"],
+        }
+    ]
     assert "output" not in data
 
 

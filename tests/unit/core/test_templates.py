@@ -33,9 +33,7 @@ def test_paths(path, found):
     assert bytes(select(INPUT, path_of(path))) == bytes(found)
 
 
-@pytest.mark.parametrize(
-    "key", ["2", "-3", "x", "", "²", "--1", "1.0", "٣", "9" * 5_000, "1 "]
-)
+@pytest.mark.parametrize("key", ["2", "-3", "x", "", "²", "--1", "1.0", "٣", "9" * 5_000, "1 "])
 def test_keys_that_are_no_place(key):
     """In an array only whole numbers within its length lead anywhere."""
     with pytest.raises(PathMissing):
@@ -43,7 +41,17 @@ def test_keys_that_are_no_place(key):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"7", b'"text"', b'{"a":', b"\xff", b'{"\xff": 1}', b"[" * 5_000, b"[" * 5_000 + b"]" * 5_000]
+    "body",
+    [
+        b"",
+        b"7",
+        b'"text"',
+        b'{"a":',
+        b"\xff",
+        b'{"\xff": 1}',
+        b"[" * 5_000,
+        b"[" * 5_000 + b"]" * 5_000,
+    ],
 )
 def test_values_without_parts(body):
     """What holds no parts, or is not JSON at all, has no such part: nothing else is raised."""
@@ -83,7 +91,8 @@ def test_a_template_that_is_one_hole():
 
 
 @pytest.mark.parametrize(
-    "item", [{"$input": 5}, {"$input": "a", "x": 1}, {"$step": ""}, {"$step": 3}, {"$step": "a", "x": 1}]
+    "item",
+    [{"$input": 5}, {"$input": "a", "x": 1}, {"$step": ""}, {"$step": 3}, {"$step": "a", "x": 1}],
 )
 def test_holes_that_are_none(item):
     """What looks like a hole but is not one is an error, not plain JSON."""

@@ -59,7 +59,11 @@ CASES = {
     "cycle": ([a_step("a", "b"), a_step("b", "a")], {}, "workflow.steps: there is a cycle: "),
     "itself": ([a_step("a", "a")], {}, "workflow.steps: there is a cycle: a → a"),
     "handler": ([a_step("a", on_failure="z")], {}, 'step "a": on_failure names "z", which is no'),
-    "own handler": ([a_step("a", on_failure="a")], {}, 'step "a": on_failure names the step itself'),
+    "own handler": (
+        [a_step("a", on_failure="a")],
+        {},
+        'step "a": on_failure names the step itself',
+    ),
     "only handlers": (
         [a_step("a", on_failure="b"), a_step("b", on_failure="a")],
         {},
@@ -109,7 +113,11 @@ CASES = {
         {},
         'step "a".when.field: 5 is not a path',
     ),
-    "input": ([a_step("a", input={"$step": "z"})], {}, 'step "a".input: uses "z", which is no step'),
+    "input": (
+        [a_step("a", input={"$step": "z"})],
+        {},
+        'step "a".input: uses "z", which is no step',
+    ),
     "input of no parent": (
         [a_step("a"), a_step("b", input=[{"$step": "a"}])],
         {},
@@ -178,5 +186,7 @@ def test_names_may_be_words_of_any_language():
 
 def test_advice_on_output_schemas():
     """An output schema is kept and not checked, which one should know."""
-    assert [each.kind for each in advice_on(Workflow(name="w", output_schema={}))] == ["output_schema"]
+    assert [each.kind for each in advice_on(Workflow(name="w", output_schema={}))] == [
+        "output_schema"
+    ]
     assert not advice_on(Workflow(name="w"))

@@ -102,4 +102,13 @@ def test_it_is_json():
     """A view is encoded as it is, without what has its default."""
     data = msgspec.json.decode(msgspec.json.encode(view_run(Story("a").run)))
 
-    assert data["steps"] == [{"id": "a", "kind": "task", "task": "work", "status": "queued", "attempt": 1, "started_at": BEGAN}]
+    assert data["steps"] == [
+        {
+            "id": "a",
+            "kind": "task",
+            "task": "work",
+            "status": "queued",
+            "attempt": 1,
+            "started_at": BEGAN,
+        }
+    ]

@@ -84,7 +84,9 @@ def test_each_iteration_has_the_whole_budget():
 
 def test_a_delay_after_a_retry_is_not_a_retry():
     """After a retried iteration asks to go on with a delay, the next begins at attempt 1."""
-    story = Story(a_loop("a", loop_delay_ms=10, retry=retries(1))).fail("a").fire().carry_on("a").fire()
+    story = (
+        Story(a_loop("a", loop_delay_ms=10, retry=retries(1))).fail("a").fire().carry_on("a").fire()
+    )
 
     assert story.dispatched == ["a/1/1"]
     assert story.state("a").error is None
@@ -113,7 +115,9 @@ def test_its_time_ends_while_a_worker_is_at_it():
 
 def test_its_time_ends_during_a_back_off():
     """The bound comes before a back-off that would end after it."""
-    story = Story(a_loop("a", max_duration_ms=500, retry=retries(1, initial_ms=900))).fail("a").fire()
+    story = (
+        Story(a_loop("a", max_duration_ms=500, retry=retries(1, initial_ms=900))).fail("a").fire()
+    )
 
     assert story.now == T0 + 500
     assert story.state("a").error.failure == "max_duration"

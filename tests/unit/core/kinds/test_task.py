@@ -77,7 +77,10 @@ def test_the_default_policy():
 @pytest.mark.parametrize("failure", ["retriable", "timeout", "worker_lost", "something new"])
 def test_kinds_of_failure_that_are_retried(failure):
     """Everything is retried that does not say otherwise, also what this version does not know."""
-    assert Story(a_step("a", retry=retries(1))).fail("a", failure=failure).state("a").status == "waiting"
+    assert (
+        Story(a_step("a", retry=retries(1))).fail("a", failure=failure).state("a").status
+        == "waiting"
+    )
 
 
 def test_a_failure_that_is_not_retried():
