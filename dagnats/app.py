@@ -280,7 +280,7 @@ class App:
 
     async def _open(self) -> Client:
         settings = load_settings(url=self.url)
-        return Client(await JetStream.open(settings.url, name=f"{self.name}-client"))
+        return Client(await JetStream.open(settings.url, name=f"{self.name}-client", ensure=False))
 
     async def close(self) -> None:
         """Close this event loop's connection; the next use opens another."""

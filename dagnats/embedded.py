@@ -18,7 +18,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from dagnats.errors import BrokerUnavailable, RequestError
 
@@ -101,7 +101,7 @@ class EmbeddedServer:
             self._url_file.unlink(missing_ok=True)
             self._lock.release()
 
-    async def __aenter__(self) -> EmbeddedServer:
+    async def __aenter__(self) -> Self:
         await self.start()
         self.supervise()
         return self
@@ -206,7 +206,7 @@ class DirectoryLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_S):
-                    while not self._try() and not alive(self._owners()[0]):
+                    while not self._try() and not alive(self._owners()[0]):  # noqa: ASYNC110 - a file has no event
                         await asyncio.sleep(_LOOK_S)
         except OSError as error:
             raise RequestError(

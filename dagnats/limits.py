@@ -42,7 +42,6 @@ RUNS_IN_MEMORY_MAX: Final = 20_000
 RUN_IDLE_MS: Final = 30_000
 CLOSED_REMEMBERED_MAX: Final = 50_000
 SNAPSHOT_EVERY_FACTS: Final = 200
-DELIVERIES_OF_FACT_MAX: Final = 8
 
 # -- worker --------------------------------------------------------------------------------------
 CONCURRENCY_DEFAULT: Final = 50
@@ -63,7 +62,6 @@ HISTORY_BATCH_MAX: Final = 500
 LIST_DEFAULT: Final = 50
 LIST_MAX: Final = 10_000
 LIST_COUNTED_MAX: Final = 10_000  # runs looked at only to say how many match
-IDEMPOTENCY_WINDOW_MS: Final = 24 * 3_600_000
 
 # -- storage -------------------------------------------------------------------------------------
 DUPLICATE_WINDOW_MS: Final = 120_000

@@ -56,11 +56,15 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
 class Tour(click.Group):
     """A group that knows its commands by name only, and shows them in sections."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every command, in the order of the tour."""
         return [name for section in SECTIONS.values() for name in section]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
         """The command of that name, imported now."""
         entry = next((s[cmd_name] for s in SECTIONS.values() if cmd_name in s), None)
         if entry is None:
@@ -69,7 +73,11 @@ class Tour(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         """One section after the other, without importing any command."""
         for title, section in SECTIONS.items():
             with formatter.section(title):

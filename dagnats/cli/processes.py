@@ -130,8 +130,7 @@ def stop_signals(act: Callable[[], object] | None = None) -> Iterator[Stopping]:
     """Take both signals; without an act they cancel the task that is running now."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    assert task is not None
-    stopping = Stopping(act or task.cancel)
+    stopping = Stopping(act or (task.cancel if task else lambda: None))
     for number in _SIGNALS:
         loop.add_signal_handler(number, stopping)
     try:
@@ -167,7 +166,7 @@ async def watch_parent() -> None:
     if not parent.isdigit():
         return
     die_with_parent()
-    while os.getppid() == int(parent):
+    while os.getppid() == int(parent):  # noqa: ASYNC110 - nothing tells a process of this
         await asyncio.sleep(_ORPHAN_LOOK_S)
     log.warning("the process that started this one (pid %s) is gone; stopping", parent)
     os.kill(os.getpid(), signal.SIGTERM)

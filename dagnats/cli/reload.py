@@ -41,7 +41,6 @@ class Child:
 
     async def show(self) -> None:
         """Print what it says until it has ended."""
-        assert self.process.stdout is not None
         try:
             async for line in _lines(self.process.stdout):
                 text = line.decode(errors="replace").rstrip("\n")
@@ -145,9 +144,9 @@ class Reloader:
             self._wake.set()
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _lines(stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:
     """Lines; one too long for the buffer comes in pieces."""
-    while True:
+    while stream is not None:
         try:
             line = await stream.readuntil(b"\n")
         except asyncio.IncompleteReadError as end:

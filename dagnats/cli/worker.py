@@ -69,10 +69,8 @@ def worker(
     at once, and what was running is done by another worker.
     """
     settings = begin(**given)
-    durations = {
-        "lease_ms": duration_setting_ms("lease", settings.lease, WORKER_LEASE_MIN_MS),
-        "drain_ms": duration_setting_ms("drain_timeout", settings.drain_timeout),
-    }
+    lease_ms = duration_setting_ms("lease", settings.lease, WORKER_LEASE_MIN_MS)
+    drain_ms = duration_setting_ms("drain_timeout", settings.drain_timeout)
     if settings.processes > 1:
         options = {**given, "processes": 1}
         more = option_arguments(task=names, all_groups=all_groups, no_wait=no_wait, **options)
@@ -87,8 +85,9 @@ def worker(
         try:
             keeper = LeaseKeeperLink(settings.url, name=f"{app.name}-leases")
             service = Worker(
-                outside, tasks, keeper, concurrency=settings.concurrency, group=group, **durations
-            )
+                outside, tasks, keeper, concurrency=settings.concurrency, group=group,
+                lease_ms=lease_ms, drain_ms=drain_ms,
+            )  # fmt: skip
             await _work(
                 app, service, outside, stopping, ready_text(service, tasks, settings), settings
             )

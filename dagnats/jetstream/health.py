@@ -58,7 +58,7 @@ async def server(link: Link, clock: Clock) -> Server:
     sent = clock.wall_ms()
     stream = await link.api(f"STREAM.INFO.{subjects.EVENTS}")
     took = clock.monotonic_ms() - began
-    theirs = datetime.fromisoformat(str(stream["ts"])[:26].rstrip("Z") + "+00:00")
+    theirs = datetime.fromisoformat(str(stream["ts"]))
     return Server(
         version=str(info.get("version", "")),
         name=str(info.get("server_name", "")),

@@ -48,6 +48,14 @@ class Seen(Struct):
 _owner = msgspec.json.Decoder(Owner)
 
 
+def _owner_of(value: bytes) -> str:
+    """Who a record names; a record that cannot be read names nobody, and can be claimed."""
+    try:
+        return _owner.decode(value).owner
+    except msgspec.DecodeError:
+        return ""
+
+
 class Ownership:
     """One scheduler's view of who owns what, renewed by calling ``renew`` every LEASE_RENEW_MS."""
 
@@ -149,7 +157,7 @@ class Ownership:
         for key, (value, revision) in entries.items():
             number = key.removeprefix(_PARTITION)
             if number != key and number.isdigit():
-                records[int(number)] = (_owner.decode(value).owner, revision)
+                records[int(number)] = (_owner_of(value), revision)
         return records
 
     async def _write(self, partition: int, owner: str, revision: int) -> int | None:
@@ -167,7 +175,7 @@ class Ownership:
         """Give a partition up, after its last batch was committed."""
         self.held.pop(partition, None)
         found = await self._documents.get(f"{_PARTITION}{partition}")
-        if found is not None and _owner.decode(found[0]).owner == self.me:
+        if found is not None and _owner_of(found[0]) == self.me:
             await self._write(partition, "", found[1])
 
     async def leave(self) -> None:

@@ -19,7 +19,7 @@ from dagnats.core.commands import CloseRun, Command, DeadLetter
 from dagnats.core.events import Event, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
-from dagnats.errors import CodecError, PayloadTooLarge
+from dagnats.errors import CodecError, OutsideError
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
     RUN_IDLE_MS,
@@ -100,7 +100,16 @@ class Partition:
         batch = Batch(last=deliveries[-1])
         now = self._clock.monotonic_ms()
         for delivery in deliveries:
-            await self._fold_one(delivery, batch, now)
+            try:
+                await self._fold_one(delivery, batch, now)
+            except (OutsideError, TimeoutError):
+                raise
+            except Exception as error:  # a bug of ours must not hold up the other runs
+                run_id = run_of(delivery.subject)
+                log.exception("run %s cannot go on at sequence %d", run_id, delivery.seq)
+                self._runs.pop(run_id, None)
+                reason = f"an error in DagNats: {type(error).__name__}: {error}"
+                self._poison(delivery, run_id, reason, batch)
         self.folded += len(deliveries)
         return batch
 

@@ -182,7 +182,7 @@ class Tickets:
             mine = self._keeper.release(key)
         if isinstance(ended, Abandoned):
             self._abandoned(message, task, call.reason)
-        if call.reason == "drain":
+        if call.reason == "drain" and isinstance(ended, Abandoned | Raised):
             await self._outside.queue.give_back(delivery.reply)
             return None
         ran = round(self._clock.monotonic_ms() - began)

@@ -54,10 +54,9 @@ def retries(count: int, **options: Any) -> RetryPolicy:
 def a_workflow(*steps: Step | str, **options: Any) -> Workflow:
     """A workflow; a bare name is a task step that depends on the one before it."""
     made: list[Step] = []
-    for step in steps:
-        if isinstance(step, str):
-            step = a_step(step, *(made[-1].id for _ in made[-1:]))
-        made.append(step)
+    for each in steps:
+        above = [made[-1].id] if made else []
+        made.append(a_step(each, *above) if isinstance(each, str) else each)
     return Workflow(name=options.pop("name", "flow"), steps=tuple(made), **options)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dagnats.jetstream.outside import JetStream
+from dagnats.wire import subjects
 from tests.integration.cli.conftest import TASKS, command
 from tests.integration.cli.processes import Start, gone, programs, until
 from tests.support.broker import Broker
@@ -208,9 +210,6 @@ def test_settings_that_cannot_be_are_told(start):
 
 async def test_a_worker_tells_the_catalogue(start, broker: Broker):
     """Each task is described: signature, schema, source; and can be started by name."""
-    from dagnats.jetstream.outside import JetStream
-    from dagnats.wire import subjects
-
     worker = start("worker", str(TASKS), url=broker.url)
     worker.says("ready")
     outside = await JetStream.open(broker.url, name="test", ensure=False)
