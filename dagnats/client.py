@@ -18,6 +18,7 @@ from dagnats.core import views
 from dagnats.core.events import CancelRequested, RunStarted
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
+from dagnats.core.schemas import schema_violation
 from dagnats.core.state import CANCELLED, COMPLETED
 from dagnats.core.templates import PathMissing, path_of, select
 from dagnats.core.validate import problems_of
@@ -35,7 +36,6 @@ from dagnats.errors import (
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
-from dagnats.schemas import check_schema
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import ClosedMark
@@ -80,7 +80,9 @@ class Client:
         raw = input if isinstance(input, Raw) else convert.encode(input)
         payloads.refuse_forged(raw, "the input")
         definition, digest = await self._definition(workflow)
-        check_schema(definition.input_schema, raw, f"input of workflow {definition.name}")
+        violation = schema_violation(definition.input_schema, raw)
+        if violation:
+            raise InvalidInput(f"input of workflow {definition.name}: {violation}")
         key = _start_key(definition, raw, idempotency_key)
         run_id = (
             checked_run_id(id)

@@ -83,6 +83,8 @@ def compile_graph(workflow: Workflow, digest: str) -> Graph:
 
 def _inspected(workflow: Workflow) -> frozenset[str]:
     names = {step for step, path in holes(workflow.output) if path}
+    if workflow.input_schema is not None:
+        names.add("")
     for step in workflow.steps:
         names |= {source for source, path in holes(step.input) if path}
         names |= {condition.step for condition in (step.skip_if, step.when) if condition}

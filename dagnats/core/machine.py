@@ -28,6 +28,7 @@ from dagnats.core.events import (
 from dagnats.core.graph import Graph
 from dagnats.core.kinds import KINDS
 from dagnats.core.run import Run
+from dagnats.core.schemas import schema_violation
 from dagnats.core.scope import Scope
 from dagnats.core.state import (
     CANCELLED,
@@ -144,7 +145,11 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
         return gone, _closing(gone)
     started = replace(started, steps=graph.fresh, open=graph.counted)
     draft = Draft(started, graph, at_ms)
-    settle.begin(draft)
+    violation = schema_violation(graph.workflow.input_schema, started.input)
+    if violation:
+        draft.end(FAILED, StepError(f"input of the run: {violation}", "invalid_input"))
+    else:
+        settle.begin(draft)
     return _conclude(draft, started)
 
 

@@ -19,7 +19,7 @@ from dagnats.core.commands import CloseRun, Command, DeadLetter
 from dagnats.core.events import Event, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
-from dagnats.errors import CodecError, OutsideError
+from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
     RUN_IDLE_MS,

@@ -72,6 +72,8 @@ class Worker:
         self.keeper.start()
         try:
             await self._listen()
+            # What was queued before may have been answered, or cancelled, before this worker listened.
+            self.suspect(await self._outside.queue.last_seq())
             await self._pulling.open(self._outside.queue, self._lease_ms)
             self.ready.set()
             await self._beat_until_stopped()

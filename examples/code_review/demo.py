@@ -195,14 +195,20 @@ def main(path: Path, output: Path, kill_at: int | None, *, kill: bool) -> None:
         sys.exit(130)
     console.print("\n")
     console.print(Panel(_ending(report), style="green" if report.kept else "red", expand=False))
-    click.echo(report.path)
+    click.echo(_shown(Path(report.path)))
     sys.exit(0 if report.kept else 1)
 
 
 def _opening(plan: Plan) -> str:
     kill = f"killed in iteration {plan.kill_at}" if plan.kill_at else "left alone"
-    subject = f"{plan.path} · Python files: {plan.files}"
+    subject = f"{_shown(plan.path)} · Python files: {plan.files}"
     return f"{subject}\nby the {plan.reviewer}\nthe worker will be {kill}"
+
+
+def _shown(path: Path) -> Path:
+    """The path as people in this directory would write it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
 
 
 def _ending(report: ReportFile) -> str:

@@ -225,15 +225,17 @@ def test_an_answer_without_its_nonce_is_poison():
     deployment = Deployment(a_workflow("a", "b"), Choices(b""))
     deployment.start("r1")
     deployment.turn()
-    deployment.append("r1", "worker", StepSucceeded(ticket="a/1/0", nonce="forged"))
+    deployment.append("r1", "worker", StepSucceeded(ticket="a/1/0", output=Raw(b"666")))
     deployment.turn()
     deployment.restart()
-    honest = StepSucceeded(ticket="a/1/0", nonce=nonce(SECRET, "r1", "a/1/0"))
-    deployment.append("r1", "worker", honest)
+    proof = nonce(SECRET, "r1", "a/1/0")
+    deployment.append("r1", "worker", StepSucceeded(ticket="a/1/0", nonce=proof, output=Raw(b"7")))
     deployment.turn()
 
     letters = deployment.world.streams[subjects.DEAD].matching("dagnats.dead.>")
-    assert [message.ticket for message in deployment.dispatched()] == ["a/1/0", "b/1/0"]
+    given_to = {message.ticket: bytes(message.input) for message in deployment.dispatched()}
+    assert list(given_to) == ["a/1/0", "b/1/0"]
+    assert given_to["b/1/0"] == b"7"
     assert [letter.subject for letter in letters] == ["dagnats.dead.poison.r1.worker"]
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("tests/unit/core", "tests/histories", "tests/laws", "tests/simulation")
+PLACES = ("tests/unit/core", "tests/histories", "tests/laws", "tests/simulation/test_simulation.py")
 SCHEDULER_FIRST = "tests/laws/test_partition.py"
 TIMEOUT_S = 180
 SKIPPED = shutil.ignore_patterns("__pycache__", "bench", "conformance", "integration", "faults")
@@ -47,9 +47,9 @@ def copy_of_the_tree(place: Path) -> Path:
 
 def noticed(tree: Path, file: str = "") -> str:
     """The first test that fails in a tree; empty when none does."""
-    order = (SCHEDULER_FIRST, *FOLDERS) if file.startswith("scheduler/") else FOLDERS
-    folders = [folder for folder in order if (tree / folder).exists()]
-    command = [sys.executable, "-m", "pytest", *folders, "-x", "-q", "--no-header", "--tb=no"]
+    order = (SCHEDULER_FIRST, *PLACES) if file.startswith("scheduler/") else PLACES
+    places = [place for place in order if (tree / place).exists()]
+    command = [sys.executable, "-m", "pytest", *places, "-x", "-q", "--no-header", "--tb=no"]
     command += ["-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
     environment = {
         **os.environ,

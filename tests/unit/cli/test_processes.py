@@ -75,7 +75,7 @@ def test_options_become_arguments_again():
 def test_durations_need_a_unit_and_a_least():
     """Both mistakes name the setting."""
     assert processes.duration_setting_ms("lease", "2s", 1_000) == 2_000
-    with pytest.raises(DefinitionError, match='lease: .*write "2s"'):
+    with pytest.raises(DefinitionError, match=r'lease: .*write "2s"'):
         processes.duration_setting_ms("lease", "2")
     with pytest.raises(DefinitionError, match="lease is 10ms; it must be at least 1000 ms"):
         processes.duration_setting_ms("lease", "10ms", 1_000)
