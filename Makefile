@@ -49,7 +49,7 @@ test: setup lint types arch ## everything but the long variants: static checks, 
 	$(PYTEST) tests $(PARALLEL) -m "not slow and not browser"
 
 check: setup lint types arch ## before every push, under a minute, no server needed
-	$(PYTEST) tests/unit tests/laws tests/tidy tests/documents tests/simulation $(PARALLEL) \
+	SIM_RUNS=800 $(PYTEST) tests/unit tests/laws tests/histories tests/tidy tests/documents tests/simulation $(PARALLEL) \
 	  -m "not slow"
 
 fmt: setup ## format, and repair what can be repaired

@@ -23,6 +23,7 @@ from dagnats.wire.messages import BlobRef
 MARK = b'"$dagnats.blob"'
 _refs = msgspec.json.Decoder(BlobRef, strict=True)
 _members = msgspec.json.Decoder(dict[str, Raw])
+_items = msgspec.json.Decoder(list[Raw])
 
 
 async def offload(
@@ -58,7 +59,7 @@ def reference(payload: Raw) -> BlobRef | None:
 
 
 async def restore(blobs: Blobs, payload: Raw) -> Raw:
-    """The payload with every reference, of the whole or of its members, replaced by what it stands for.
+    """The payload with every reference in it, at whatever depth, replaced by what it stands for.
 
     Raises:
         OutsideError: the object store no longer holds it.
@@ -69,14 +70,14 @@ async def restore(blobs: Blobs, payload: Raw) -> Raw:
     if ref is not None:
         return await _fetch(blobs, ref)
     try:
+        if bytes(payload).lstrip()[:1] == b"[":
+            items = _items.decode(payload)
+            return Raw(msgspec.json.encode([await restore(blobs, item) for item in items]))
         members = _members.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return payload
-    for key, value in members.items():
-        inner = reference(value)
-        if inner is not None:
-            members[key] = await _fetch(blobs, inner)
-    return Raw(msgspec.json.encode(members))
+    restored = {key: await restore(blobs, value) for key, value in members.items()}
+    return Raw(msgspec.json.encode(restored))
 
 
 async def _fetch(blobs: Blobs, ref: BlobRef) -> Raw:
@@ -101,10 +102,21 @@ async def prepared(blobs: Blobs, inspected: frozenset[str], event: Event) -> Eve
 
 
 def refuse_forged(payload: Raw, what: str) -> None:
-    """A user's value may not look like a reference.
+    """A user's value may not hold what looks like a reference.
 
     Raises:
         InvalidInput: it does.
     """
-    if reference(payload) is not None:
+    if MARK in bytes(payload) and _holds_reference(payload):
         raise InvalidInput(f'{what} has the reserved key "$dagnats.blob"; rename it')
+
+
+def _holds_reference(payload: Raw) -> bool:
+    if reference(payload) is not None:
+        return True
+    try:
+        if bytes(payload).lstrip()[:1] == b"[":
+            return any(_holds_reference(item) for item in _items.decode(payload))
+        return any(_holds_reference(value) for value in _members.decode(payload).values())
+    except (msgspec.DecodeError, RecursionError):
+        return False

@@ -26,6 +26,7 @@ from dagnats.core.model import (
     Step,
     Workflow,
 )  # fmt: skip
+from dagnats.limits import RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
@@ -38,6 +39,7 @@ LATER_STEP: Final = {
     "required_capabilities": "the control plane",
 }  # fmt: skip
 
+_INITIAL_DELAY_MS: Final = 1_000
 _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 
 
@@ -148,10 +150,13 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
     reader.keys("workflow", data, WORKFLOW_KEYS)
     reader.later("workflow", data, LATER_WORKFLOW)
     raw_steps = reader.get("workflow", data, "steps", list, [])
+    legacy = data.get("default_retry") is None  # the shorthand `retries` comes after the default
     workflow = Workflow(
         name=reader.get("workflow", data, "name", str, ""),
         version=reader.get("workflow", data, "version", str, "1"),
-        steps=tuple(_read_step(reader, number, raw) for number, raw in enumerate(raw_steps)),
+        steps=tuple(
+            _read_step(reader, number, raw, legacy=legacy) for number, raw in enumerate(raw_steps)
+        ),
         timeout_ms=reader.duration("workflow", data, "timeout"),
         default_retry=_read_retry(reader, "workflow.default_retry", data.get("default_retry")),
         idempotency_key=reader.get("workflow", data, "idempotency_key", str, ""),
@@ -162,7 +167,7 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
     return workflow, reader.problems
 
 
-def _read_step(reader: Reader, number: int, written: object) -> Step:
+def _read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> Step:
     where = f"steps[{number}]"
     data = reader.members(where, written, "a step is a JSON object", 'write {"id": …, "task": …}')
     if data is None:
@@ -189,7 +194,7 @@ def _read_step(reader: Reader, number: int, written: object) -> Step:
         input=data.get("input"),
         timeout_ms=reader.duration(where, data, "timeout"),
         retry=_read_retry(reader, f"{where}.retry", data.get("retry"))
-        or _read_retries(reader, where, data),
+        or (_read_retries(reader, where, data) if legacy else None),
         skip_if=_read_condition(reader, f"{where}.skip_if", data.get("skip_if")),
         when=_read_condition(reader, f"{where}.when", data.get("when")),
         on_failure=reader.get(where, data, "on_failure", str, ""),
@@ -234,11 +239,18 @@ def _read_retry(reader: Reader, where: str, written: object) -> RetryPolicy | No
     return RetryPolicy(
         attempts=reader.get(where, data, "max_attempts", int, 0) + 1,
         strategy=strategy,
-        initial_ms=reader.duration(where, data, "initial_delay") or 1_000,
+        initial_ms=_initial_delay(reader, where, data),
         max_ms=reader.duration(where, data, "max_delay"),
         multiplier=reader.number(where, data, "multiplier", 2.0),
         jitter=reader.number(where, data, "jitter", 0.0),
     )
+
+
+def _initial_delay(reader: Reader, where: str, data: Mapping[str, Any]) -> int:
+    """A second when nothing is said; a zero is the shortest there is."""
+    if data.get("initial_delay") is None:
+        return _INITIAL_DELAY_MS
+    return max(RETRY_DELAY_MIN_MS, reader.duration(where, data, "initial_delay"))
 
 
 def _read_retries(reader: Reader, where: str, data: Mapping[str, Any]) -> RetryPolicy | None:

@@ -15,7 +15,23 @@ from msgspec import Raw
 
 @functools.lru_cache(maxsize=1_000)
 def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(msgspec.json.decode(schema))
+    return jsonschema_rs.validator_for(msgspec.json.decode(schema), retriever=_refuse)
+
+
+def _refuse(uri: str) -> Any:
+    """A schema that lies elsewhere is never fetched: the engine reaches nowhere."""
+    raise ValueError(f"it refers to {uri}; only references within the schema are followed")
+
+
+def schema_problem(schema: Any) -> str:
+    """Why something is no usable schema; empty when it is one, or there is none."""
+    if schema is None:
+        return ""
+    try:
+        _validator(msgspec.json.encode(schema, order="deterministic"))
+    except (jsonschema_rs.ValidationError, ValueError, RecursionError) as problem:
+        return f"it cannot be used: {str(problem).splitlines()[0]}"
+    return ""
 
 
 def schema_violation(schema: Any, raw: Raw) -> str:
@@ -25,7 +41,12 @@ def schema_violation(schema: Any, raw: Raw) -> str:
     try:
         validator = _validator(msgspec.json.encode(schema, order="deterministic"))
         error = next(iter(validator.iter_errors(msgspec.json.decode(raw))), None)
-    except (jsonschema_rs.ValidationError, msgspec.DecodeError, ValueError) as problem:
+    except (
+        jsonschema_rs.ValidationError,
+        msgspec.DecodeError,
+        ValueError,
+        RecursionError,
+    ) as problem:
         return f"it cannot be checked against its schema: {problem}"
     if error is None:
         return ""

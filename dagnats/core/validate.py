@@ -18,6 +18,7 @@ from dagnats.core.model import (
     Step,
     Workflow,
 )
+from dagnats.core.schemas import schema_problem
 from dagnats.core.templates import holes, path_of
 from dagnats.limits import (
     DURATION_MAX_MS,
@@ -50,6 +51,11 @@ def advice_on(workflow: Workflow) -> list[Advice]:
     if workflow.output_schema is not None:
         message = "output_schema is kept and shown, but outputs are not checked against it yet"
         advice.append(Advice("output_schema", message))
+    handlers = {step.on_failure for step in workflow.steps if step.on_failure}
+    for step in workflow.steps:
+        if step.id in handlers and (step.input is not None or step.skip_if or step.when):
+            message = f'step "{step.id}" runs on failure and is told of it; its input, skip_if and when do nothing'
+            advice.append(Advice("on_failure", message))
     return advice
 
 
@@ -68,6 +74,9 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield Problem(
             "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
         )
+    problem = schema_problem(workflow.input_schema)
+    if problem:
+        yield Problem("workflow.input_schema", problem, "correct the schema")
     yield from _template_problems("workflow.output", workflow.output, known, None)
 
 

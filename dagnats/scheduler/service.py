@@ -136,13 +136,13 @@ class Scheduler:
                 log.warning("partition %d begins again: %s", number, group.exceptions[0])
             except* Exception:
                 log.exception("partition %d begins again after an error in DagNats", number)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                return  # a failure at the same moment hides that the loop was told to end
             await self._pause(failures)
             failures += 1
 
     async def _pause(self, failures: int) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # a failure in the same moment hid it
+            raise asyncio.CancelledError
         await asyncio.sleep(_PAUSE_AFTER_FAILURE_S[min(failures, len(_PAUSE_AFTER_FAILURE_S) - 1)])
 
     @asynccontextmanager

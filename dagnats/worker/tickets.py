@@ -244,10 +244,11 @@ class Tickets:
 
 async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage) -> bool:
     """Whether the log has an answer to this ticket already, or the end of its run."""
+    partition = subjects.partition_of(message.run, events.partitions)
+    if await events.last(subjects.mark(partition, message.run, "closed")) is not None:
+        return True
     for entry in await events.history(message.run, max(0, delivery.origin_seq)):
         if not is_fact(entry):
-            if entry.subject.endswith(".closed"):
-                return True
             continue
         try:
             answer = _answered.decode(entry.payload)

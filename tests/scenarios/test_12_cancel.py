@@ -106,11 +106,15 @@ async def test_s231_a_ticket_that_reached_the_queue_after_the_cancel_is_not_run(
         late = Append(
             f"dagnats.task.0.{handle.run_id}.work._", msgspec.json.encode(ticket), "copied-late"
         )
-        await d.outside.log.append([late])
 
         async def queued():
-            return (await d.state(subjects.TASKS))["messages"] == 1
+            return (await d.state(subjects.TASKS))["messages"]
 
+        async def purged():
+            return not await queued()
+
+        await eventually(purged)
+        await d.outside.log.append([late])
         await eventually(queued)
         await d.add_worker()
         assert await (await work.start(2)).result(10) == 2
