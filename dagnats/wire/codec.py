@@ -14,6 +14,8 @@ _facts = msgspec.json.Decoder(Fact)
 _encoder = msgspec.json.Encoder()
 _SUBJECT = re.compile(r"dagnats\.(fact|task|mark)\.(\d+)\.([A-Za-z0-9_-]+)\.(.+)\Z")
 
+_ANSWERS = re.compile(r"dagnats\.fact\.\d+\.([A-Za-z0-9_-]+)\.worker\Z")
+
 encode = _encoder.encode
 
 
@@ -26,6 +28,12 @@ def run_of(subject: str) -> str:
     """The run that a subject of the log belongs to; empty when it belongs to none."""
     found = _SUBJECT.match(subject)
     return found[3] if found else ""
+
+
+def answers_for(subject: str) -> str:
+    """The run that a ticket's ``answer_to`` lets a worker answer for; empty when it is no such subject."""
+    found = _ANSWERS.match(subject)
+    return found[1] if found else ""
 
 
 def decode_fact(subject: str, payload: bytes) -> Fact:

@@ -8,7 +8,7 @@ import logging
 from dagnats.core.events import Outcome
 from dagnats.errors import OutsideError
 from dagnats.ports import Append, EventLog
-from dagnats.wire.codec import encode, run_of
+from dagnats.wire.codec import encode
 from dagnats.wire.messages import TaskMessage
 
 log = logging.getLogger("dagnats.worker")
@@ -23,10 +23,6 @@ def answer_message(message: TaskMessage, outcome: Outcome) -> Append:
 
 async def report(events: EventLog, message: TaskMessage, outcome: Outcome) -> None:
     """Store an outcome, however long it takes: the work is done and must not be lost."""
-    if run_of(message.answer_to) != message.run:
-        text = "ticket %s of run %s asks for its answer at %s; refused"
-        log.error(text, message.ticket, message.run, message.answer_to)
-        return
     attempt = 0
     while True:
         try:

@@ -25,7 +25,7 @@ from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX
 from dagnats.ports import Append, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode, is_fact
+from dagnats.wire.codec import answers_for, encode, is_fact
 from dagnats.wire.messages import StartedNotice, TaskMessage
 from dagnats.worker.answers import Answering
 from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
@@ -93,12 +93,17 @@ class Tickets:
     async def _decoded(self, delivery: Delivery) -> TaskMessage | None:
         """Stage 1: the ticket, or its removal when it is none."""
         try:
-            return _messages.decode(delivery.payload)
+            message = _messages.decode(delivery.payload)
         except msgspec.DecodeError as error:
-            text = "a message in the work queue is no ticket and was removed (sequence %d): %s"
-            log.error(text, delivery.seq, error)  # noqa: TRY400  (where it was raised says nothing)
-            await self._outside.queue.done(delivery.reply)
-            return None
+            reason = str(error)
+        else:
+            if answers_for(message.answer_to) == message.run:
+                return message
+            reason = f"it asks for the answer of run {message.run!r} at {message.answer_to!r}"
+        text = "a message in the work queue is no ticket and was removed (sequence %d): %s"
+        log.error(text, delivery.seq, reason)
+        await self._outside.queue.done(delivery.reply)
+        return None
 
     async def _wanted(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
