@@ -101,7 +101,7 @@ class Client:
             start=new_run_id() if id is None and not key else "",
         )
         await self._append_start(run_id, fact, idempotent=bool(key and not id))
-        return Handle(self, run_id, read)
+        return Handle(self, run_id, read, started=True)
 
     async def _append_start(self, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
         subject = subjects.fact(self._partition(run_id), run_id, "client")
@@ -202,8 +202,10 @@ class Client:
         )
         return _mark.decode(entry.payload) if entry else None
 
-    async def wait_closed(self, run_id: str, timeout: float | None = None) -> ClosedMark:
-        """Wait until a run has ended.
+    async def wait_closed(
+        self, run_id: str, timeout: float | None = None, *, started: bool = False
+    ) -> ClosedMark:
+        """Wait until a run has ended; ``started`` says that it is known to exist.
 
         Raises:
             ResultTimeout: it had not within ``timeout`` seconds.
@@ -214,7 +216,7 @@ class Client:
         stop = await self.outside.notices.listen(subject, lambda *_: heard.set())
         try:
             async with asyncio.timeout(timeout):
-                known = False
+                known = started
                 while True:
                     mark = await self.closed_mark(run_id)
                     if mark is not None:
@@ -251,8 +253,11 @@ class Client:
 class Handle(Generic[R]):
     """One run, by its id: wait for it, look at it, cancel it. ``R`` is the type of its output."""
 
-    def __init__(self, client: Client, run_id: str, read: Read | None = None) -> None:
+    def __init__(
+        self, client: Client, run_id: str, read: Read | None = None, *, started: bool = False
+    ) -> None:
         self.run_id = run_id
+        self._started = started
         self._client = client
         self._read = read or convert.plain
 
@@ -267,7 +272,7 @@ class Handle(Generic[R]):
             ResultTimeout: it had not ended in time.
             RunNotFound: there is no such run.
         """
-        mark = await self._client.wait_closed(self.run_id, timeout)
+        mark = await self._client.wait_closed(self.run_id, timeout, started=self._started)
         return await self._output_of(mark)
 
     async def output(self) -> R:

@@ -51,6 +51,7 @@ WORKER_LEASE_MIN_MS: Final = 1_000
 DRAIN_TIMEOUT_MS: Final = 30_000
 PULL_EXPIRES_MS: Final = 1_000
 WORKER_BEAT_MS: Final = 5_000
+STARTED_NOTICE_MS: Final = 100  # a ticket that runs so long is announced to watchers
 WORKER_EXPIRES_MS: Final = 15_000
 LOOP_BLOCKED_MS: Final = 1_000
 CANCEL_GRACE_MS: Final = 2_000

@@ -36,6 +36,7 @@ class Registry:
         self._documents = documents
         self._graphs: OrderedDict[str, Graph] = OrderedDict()
         self._known: set[str] = set()
+        self._encoded: dict[int, tuple[Workflow, str]] = {}  # by identity: encoding is not cheap
 
     def cached(self, digest: str) -> Graph | None:
         """The graph of a hash when it is in memory."""
@@ -80,6 +81,9 @@ class Registry:
         Raises:
             DefinitionError: it cannot run; with every problem.
         """
+        known = self._encoded.get(id(workflow))
+        if known is not None and known[0] is workflow:
+            return known[1]
         digest, body = encode_workflow(workflow)
         if digest not in self._known:
             problems = problems_of(workflow)
@@ -89,6 +93,9 @@ class Registry:
                 await self._documents.put(f"hash.{digest}", body)
             self._known.add(digest)
             self._remember(digest, compile_graph(workflow, digest))
+        if len(self._encoded) >= _GRAPHS_MAX:
+            self._encoded.clear()
+        self._encoded[id(workflow)] = (workflow, digest)
         return digest
 
     async def current(self, name: str) -> Current | None:

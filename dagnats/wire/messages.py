@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import hmac
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 from dagnats.core.model import ABSENT
 from dagnats.core.state import StepError
+
+_BLOCK_BYTES: Final = 64  # SHA-256
 
 
 class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -101,6 +104,20 @@ class BlobRef(Struct, frozen=True):
     size: int = 0
 
 
+@functools.lru_cache(maxsize=8)
+def _keyed(secret: bytes) -> tuple[Any, Any]:
+    """The two hashes of HMAC with the key taken in, to be copied: half the work of each nonce."""
+    block = hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret
+    block = block.ljust(_BLOCK_BYTES, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+    return inner, outer
+
+
 def nonce(secret: bytes, run: str, ticket: str) -> str:
     """Proof of having been given a ticket: HMAC-SHA256 (RFC 2104) of ``<run>/<ticket>``, 16 digits."""
-    return hmac.digest(secret, f"{run}/{ticket}".encode(), hashlib.sha256).hex()[:16]
+    inner, outer = _keyed(secret)
+    within, around = inner.copy(), outer.copy()
+    within.update(f"{run}/{ticket}".encode())
+    around.update(within.digest())
+    return around.hexdigest()[:16]

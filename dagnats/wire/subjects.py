@@ -6,6 +6,7 @@ names never share a queue. Run ids need no encoding: ``ids.checked_run_id`` admi
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -59,6 +60,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 
 
+@functools.lru_cache(maxsize=4_096)
 def token(name: str) -> str:
     """A name as one subject token; injective. ``git.fetch`` is ``git%2Efetch``, ``ä`` is ``%C3%A4``."""
     if _PLAIN.match(name):
@@ -84,6 +86,7 @@ def group_token(group: str) -> str:
     return token(group) if group else DEFAULT_GROUP
 
 
+@functools.lru_cache(maxsize=8_192)
 def partition_of(run: str, partitions: int) -> int:
     """``fnv1a32(run) % partitions``: the same as the server's ``partition()`` mapping.
 

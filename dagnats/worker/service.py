@@ -17,7 +17,7 @@ from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
 from dagnats.errors import DagNatsError
 from dagnats.ids import new_process_id
-from dagnats.limits import DRAIN_TIMEOUT_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
+from dagnats.limits import DRAIN_TIMEOUT_MS, STARTED_NOTICE_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
 from dagnats.ports import Delivery, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
@@ -54,7 +54,7 @@ class Worker:
         self._pulling = Pulling(channels, concurrency, lambda: len(self._work), self._take)
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
-        self._endings: list[Callable[[], None]] = []
+        self._endings: list[Callable[[], object]] = []
         self.ready = asyncio.Event()
 
     def stop(self) -> None:
@@ -76,6 +76,8 @@ class Worker:
             self.suspect(await self._outside.queue.last_seq())
             await self._pulling.open(self._outside.queue, self._lease_ms)
             self.ready.set()
+            announcing = asyncio.get_running_loop().create_task(self._announce())
+            self._endings.append(announcing.cancel)
             await self._beat_until_stopped()
             await self._drain()
         finally:
@@ -156,6 +158,12 @@ class Worker:
                 log.warning("the worker directory was not updated: %s", error)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), WORKER_BEAT_MS / 1000)
+
+    async def _announce(self) -> None:
+        while True:
+            await asyncio.sleep(STARTED_NOTICE_MS / 1000)
+            with suppress(DagNatsError):
+                await self.tickets.tell_started()
 
     async def _drain(self) -> None:
         """Give back what has not begun, wait for what runs, then tell it to stop."""

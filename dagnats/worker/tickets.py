@@ -21,7 +21,7 @@ from dagnats.context import AgentContext
 from dagnats.convert import decoder
 from dagnats.core.events import Outcome
 from dagnats.errors import DagNatsError, InvalidInput
-from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX
+from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX, STARTED_NOTICE_MS
 from dagnats.ports import Append, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
@@ -54,6 +54,7 @@ class Running(Struct):
     message: TaskMessage
     call: Call
     began_ms: float
+    told: bool = False
 
 
 class Tickets:
@@ -175,7 +176,6 @@ class Tickets:
                 lambda: self._overdue(message),
             ),
         )
-        await self._tell_started(message)
         try:
             if task.is_async:
                 call.run_async(task.function, arguments)
@@ -213,10 +213,6 @@ class Tickets:
         if not task.is_async:  # its thread is lost until the function ends; others get a fresh pool
             self._threads.renew()
 
-    async def _tell_started(self, message: TaskMessage) -> None:
-        notice = StartedNotice(type="step.started", ticket=message.ticket, worker=self._worker)
-        await self._outside.notices.tell(subjects.live(message.run), encode(notice))
-
     def _overdue(self, message: TaskMessage) -> Append:
         return answer_message(message, self._answering.timed_out(message, message.timeout_ms))
 
@@ -235,6 +231,18 @@ class Tickets:
         """Tell every running handler to end; their tickets are given back."""
         for running in list(self.running.values()):
             running.call.stop("drain")
+
+    async def tell_started(self) -> None:
+        """Tell watchers what has begun, once it has run for a moment: most tickets are done by then."""
+        before = self._clock.monotonic_ms() - STARTED_NOTICE_MS
+        for running in list(self.running.values()):
+            if not running.told and running.began_ms <= before:
+                running.told = True
+                message = running.message
+                notice = StartedNotice(
+                    type="step.started", ticket=message.ticket, worker=self._worker
+                )
+                await self._outside.notices.tell(subjects.live(message.run), encode(notice))
 
     def of_run(self, run: str) -> dict[str, str]:
         """The tickets of a run that are running here, with this worker's name."""

@@ -13,6 +13,7 @@ import uvloop
 
 from dagnats.client import Client
 from dagnats.jetstream.outside import JetStream
+from tests.bench.tasks import app
 
 PAYLOAD = "x" * 256
 
@@ -21,14 +22,15 @@ async def load(
     url: str, workflow: str, payload: Any, runs: int, in_flight: int
 ) -> dict[str, float]:
     """Runs a second, and milliseconds a run (median and 99th percentile)."""
-    client = Client(await JetStream.open(url, name="bench"))
+    client = Client(await JetStream.open(url, name="bench", ensure=False))
+    definition = app.workflows()[workflow]
     slots = asyncio.Semaphore(in_flight)
     took: list[float] = []
 
     async def one() -> None:
         async with slots:
             began = time.perf_counter()
-            handle = await client.start(workflow, payload)
+            handle = await client.start(definition, payload)
             await handle.result(120)
             took.append(time.perf_counter() - began)
 
