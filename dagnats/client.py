@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -216,31 +217,27 @@ class Client:
         stop = await self.outside.notices.listen(subject, lambda *_: heard.set())
         try:
             async with asyncio.timeout(timeout):
-                known = started
-                while True:
-                    mark = await self.closed_mark(run_id)
-                    if mark is not None:
-                        return mark
-                    if not known:
-                        known = bool(
-                            await self.outside.log.last(
-                                subjects.fact(self._partition(run_id), run_id, "client")
-                            )
-                        )
-                        if not known:
-                            raise RunNotFound(
-                                f"no run {run_id}; `dagnats run list` shows the runs there are"
-                            )
-                    try:  # the mark is also a live message; look again now and then in case it was missed
-                        await asyncio.wait_for(heard.wait(), _RECHECK_S)
-                    except TimeoutError:
-                        continue
+                return await self._marked(run_id, heard, known=started)
         except TimeoutError:
             raise ResultTimeout(
                 f"run {run_id} had not ended after {timeout:g} s; it goes on"
             ) from None
         finally:
             stop()
+
+    async def _marked(self, run_id: str, heard: asyncio.Event, *, known: bool) -> ClosedMark:
+        """The closing mark, when it is there. It is heard live; in case it was missed, looked for now and then."""
+        while (mark := await self.closed_mark(run_id)) is None:
+            if not known and not await self._exists(run_id):
+                raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are")
+            known = True
+            with suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), _RECHECK_S)
+        return mark
+
+    async def _exists(self, run_id: str) -> bool:
+        start = subjects.fact(self._partition(run_id), run_id, "client")
+        return await self.outside.log.last(start) is not None
 
     def _partition(self, run_id: str) -> int:
         return subjects.partition_of(run_id, self.outside.log.partitions)
