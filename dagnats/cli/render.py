@@ -89,14 +89,17 @@ def table(*columns: str) -> Table:
 def runs_table(listing: Listing, now_ms: int) -> Table:
     """A list of runs, one line each."""
     made = table("RUN", "WORKFLOW", "STATUS", "STARTED", "TOOK", "ERROR")
-    made.columns[-1].no_wrap = True
+    for column in made.columns[:-1]:
+        column.no_wrap = True
     for row in listing.runs:
         made.add_row(row.run_id, row.workflow, status_text(row.status), *_row_end(row, now_ms))
     return made
 
 
-def _row_end(row: RunRow, now_ms: int) -> tuple[str, str, str]:
-    return ago(row.created_at, now_ms), took(row.duration_ms), _first_line(row.error)
+def _row_end(row: RunRow, now_ms: int) -> tuple[str, str, Text]:
+    """The last cells. The error is what gives way on a narrow terminal: cut, never wrapped."""
+    error = Text(_first_line(row.error), no_wrap=True, overflow="ellipsis")
+    return ago(row.created_at, now_ms), took(row.duration_ms), error
 
 
 def listing_footer(listing: Listing) -> str:

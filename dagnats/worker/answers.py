@@ -108,18 +108,39 @@ class Answering:
             return self.failed(message, text, "retry_after", ran_ms, error, error.after_ms)
         listed = task.options.retry_on
         kind = "non_retriable" if listed and not isinstance(error, listed) else "retriable"
-        return self.failed(message, f"{name}: {error}" if str(error) else name, kind, ran_ms, error)
+        words = words_of(error)
+        return self.failed(message, f"{name}: {words}" if words else name, kind, ran_ms, error)
 
     def failed(
         self, message: TaskMessage, text: str, failure: str, ran_ms: int = 0, error: BaseException | None = None,
         retry_after_ms: int = 0,
     ) -> StepFailed:  # fmt: skip
         """A failure of a kind, with what is known about it."""
+        known = error is not None
         return StepFailed(
-            ticket=message.ticket, nonce=message.nonce, worker=self._worker, ran_ms=ran_ms,
-            error=text[:ERROR_SIZE_MAX_BYTES], failure=failure, error_type=type(error).__name__ if error else "",
-            traceback=user_traceback(error) if error else "", retry_after_ms=retry_after_ms,
-        )  # fmt: skip
+            ticket=message.ticket,
+            nonce=message.nonce,
+            worker=self._worker,
+            ran_ms=ran_ms,
+            error=_carriable(text, ERROR_SIZE_MAX_BYTES),
+            failure=failure,
+            error_type=type(error).__name__ if known else "",
+            traceback=user_traceback(error) if known else "",
+            retry_after_ms=retry_after_ms,
+        )
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says; one that cannot even say it says nothing."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (user code, like everything it raises)
+        return ""
+
+
+def _carriable(text: str, size: int) -> str:
+    """The beginning of a text as JSON can carry it: without half characters."""
+    return text[:size].encode("utf-8", "replace").decode()
 
 
 def user_traceback(error: BaseException) -> str:
@@ -136,7 +157,7 @@ def user_traceback(error: BaseException) -> str:
             ours = _CALL_FILE in line
         if not (ours and line.startswith("  ")):
             kept.append(line)
-    return "\n".join(kept)[-ERROR_SIZE_MAX_BYTES // 2 :]
+    return _carriable("\n".join(kept)[-ERROR_SIZE_MAX_BYTES // 2 :], ERROR_SIZE_MAX_BYTES)
 
 
 _CALL_FILE = "dagnats/worker/call.py"

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from dagnats import App, Fail, RunFailed
 from dagnats.wire import subjects
 from tests.support.deployment import deployment, eventually
@@ -55,3 +57,31 @@ async def test_a_timeout_of_the_decorator_is_named_with_its_length():
             failed = error
         assert failed.failure == "timeout"
         assert "took longer than 0.2 s" in failed.reason
+
+
+class Speechless(Exception):
+    """An error that cannot even say what it is."""
+
+    def __str__(self):
+        raise ValueError("no words")
+
+    def __bool__(self):
+        raise ValueError("neither true nor false")
+
+
+@pytest.mark.parametrize("error", [Speechless(), ValueError("half a character: \ud800")])
+async def test_errors_that_cannot_be_told_are_still_told_once(error):
+    """Whatever an exception is made of, it is one failed attempt, not a ticket that comes again and again."""
+    app, calls = App("speechless"), []
+
+    @app.task
+    async def work() -> None:
+        calls.append(1)
+        raise error
+
+    async with deployment(app) as d:
+        handle = await work.start()
+        with pytest.raises(RunFailed, match=type(error).__name__):
+            await handle.result(10)
+        assert calls == [1]
+        assert len(await d.dead()) == 1
