@@ -12,7 +12,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types arch unit laws sim integration conformance \
-	faults documents tidy bench mutants clean
+	faults documents tidy bench mutants lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -97,7 +97,15 @@ bench: setup ## measure; prints one JSON line per figure, and a table
 mutants: setup ## plant faults in the engine; the laws must notice every one
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+lowest: setup ## the oldest dependencies that are promised to work
+	@test -x $(VENV)-lowest/bin/python || $(BIN)/python -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	  $$($(BIN)/python -m tests.support.lowest) pytest pytest-asyncio pytest-xdist pytest-timeout \
+	  hypothesis pydantic attrs freezegun psutil
+	PYTHONPATH=. $(VENV)-lowest/bin/python -m pytest -q tests/unit tests/laws \
+	  tests/scenarios/test_01_dag.py $(PARALLEL) -p no:cacheprovider
+
 clean: ## remove what the tools left behind, and the virtual environment
-	rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-lowest build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache
 	find dagnats tests examples contrib -name __pycache__ -type d -prune -exec rm -rf {} +

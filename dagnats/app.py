@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
@@ -297,7 +298,8 @@ class App:
 
     def run_sync(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """Run async work from plain code, on one background loop of this app, and wait for it."""
-        if self._background is None:
+        if self._background is None or self._background.pid != os.getpid():
+            # A fork takes no threads along: the loop of the parent would never answer here.
             self._background = _Background()
         return self._background.run(work)
 
@@ -306,6 +308,7 @@ class _Background:
     """One event loop in one daemon thread: the sync door."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="dagnats-client", daemon=True

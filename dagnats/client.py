@@ -118,7 +118,8 @@ class Client:
             if fact.start and first and first[0].payload == payload:
                 return  # a retry of this very start
             raise RunAlreadyStarted(
-                f"run {run_id} was started before; choose another id, or ask for its handle",
+                f"run {run_id} was started before; choose another id, or go on with "
+                f'`dagnats run status {run_id}` or client.handle("{run_id}")',
                 run_id=run_id,
             ) from None
 
@@ -211,7 +212,12 @@ class Client:
         Raises:
             ResultTimeout: it had not within ``timeout`` seconds.
             RunNotFound: there is no such run.
+            InvalidInput: ``timeout`` is no number, such as "30s".
         """
+        if not (timeout is None or isinstance(timeout, int | float)):
+            raise InvalidInput(
+                f"timeout={timeout!r}: waiting takes a number of seconds, such as 30"
+            )
         heard = asyncio.Event()
         subject = subjects.mark(self._partition(run_id), run_id, "closed")
         stop = await self.outside.notices.listen(subject, lambda *_: heard.set())
@@ -292,8 +298,9 @@ class Handle(Generic[R]):
             )
         reason = mark.error.message if mark.error else mark.status
         if mark.status == CANCELLED:
+            why = "" if reason == CANCELLED else f": {reason}"  # nobody said why
             raise RunCancelled(
-                f"run {self.run_id} was cancelled: {reason}", run_id=self.run_id, reason=reason
+                f"run {self.run_id} was cancelled{why}", run_id=self.run_id, reason=reason
             )
         raise RunFailed(
             f"run {self.run_id} failed: {reason}", run_id=self.run_id, reason=reason,

@@ -62,6 +62,11 @@ class Answer(Generic[T]):
             return self._future.done() and self._future.exception() is None
         return self._task.done() and not self._task.cancelled() and not self._task.exception()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether whoever waited for it gave it up, as a handler does that is told to stop."""
+        return (self._future or self._task).cancelled()
+
     def wait(self) -> T:
         """The result, blocking this thread.
 
@@ -237,10 +242,11 @@ class Context(TicketFacts, Generic[C]):
         self._cancelled = True
 
     async def finish(self) -> None:
-        """Wait for everything the handler started; the first failure counts."""
+        """Wait for everything the handler started and did not give up; the first failure counts."""
         pending, self._started = self._started, []
         for answer in pending:
-            await answer
+            if not answer.cancelled:
+                await answer
 
 
 class AgentContext(Context[C]):

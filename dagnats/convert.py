@@ -9,6 +9,7 @@ The rule for arguments, the same for Python callers, workflow files and HTTP: a 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ def decoder(kind: Any) -> Callable[[Raw], Any]:
     def read(raw: Raw) -> Any:
         try:
             return built.decode(raw)
-        except (msgspec.DecodeError, NotImplementedError, TypeError, ValueError) as error:
+        except (NotImplementedError, TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(str(error)) from error
 
     return read
@@ -87,7 +88,8 @@ class Signature:
     """What a handler takes and gives, read from its annotations once, at import.
 
     Raises:
-        DefinitionError: it has ``*args``, or annotations that cannot be resolved or carried by JSON.
+        DefinitionError: it has ``*args`` or positional-only parameters, or annotations that cannot be
+            resolved or carried by JSON.
     """
 
     def __init__(
@@ -97,6 +99,11 @@ class Signature:
         self.signature = inspect.signature(function)
         hints = _hints(function, self.name)
         parameters = list(self.signature.parameters.values())
+        for parameter in parameters:
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise DefinitionError(
+                    f"{self.name}: {parameter.name} is passed by name; remove the / behind it"
+                )
         self.context: str | None = None
         self.checkpoint: Any = Any
         if parameters and self._takes_context(parameters[0], hints, contexts):
@@ -167,10 +174,15 @@ class Signature:
             InvalidInput: they do not fit the parameters.
         """
         names = inspect.Signature(self.parameters)
+        takes = ", ".join(p.name for p in self.parameters) or "nothing"
+        for name in [name for name in kwargs if name not in names.parameters]:
+            # Told first: otherwise the message would name the parameter that is missing for it.
+            close = difflib.get_close_matches(name, names.parameters, n=1)
+            hint = f"; did you mean {close[0]}=?" if close else ""
+            raise InvalidInput(f"{self.name} takes {takes}, and no {name}={hint}")
         try:
             return dict(names.bind(*args, **kwargs).arguments)
         except TypeError as error:
-            takes = ", ".join(p.name for p in self.parameters) or "nothing"
             raise InvalidInput(f"{self.name} takes {takes}: {error}") from error
 
     def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:

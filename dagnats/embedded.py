@@ -140,6 +140,7 @@ class EmbeddedServer:
                         )
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
+            await _end(self._process)  # the next try must find the directory free
             raise BrokerUnavailable(
                 f"nats-server did not answer on port {self.port} within {_START_S:g} s; log: {self.log_file}"
             ) from None

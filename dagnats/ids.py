@@ -42,7 +42,7 @@ def checked_run_id(run_id: str) -> str:
     Raises:
         InvalidInput: it holds anything but letters, digits, ``_`` and ``-``, or is too long.
     """
-    if not _RUN_ID.match(run_id):
+    if not isinstance(run_id, str) or not _RUN_ID.match(run_id):
         raise InvalidInput(
             f"{run_id!r} cannot be a run id: use 1 to {NAME_LENGTH_MAX} letters, digits, '_' or '-'"
         )

@@ -32,6 +32,7 @@ DELIVERIES_MAX: Final = 25  # deliveries of one ticket without an outcome: its w
 # -- scheduler -----------------------------------------------------------------------------------
 PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 256
+REPLICAS_MAX: Final = 5
 LEASE_TTL_MS: Final = 1_800
 LEASE_RENEW_MS: Final = 400
 LEASE_MARGIN_MS: Final = 300
@@ -46,6 +47,7 @@ SNAPSHOT_EVERY_FACTS: Final = 200
 # -- worker --------------------------------------------------------------------------------------
 CONCURRENCY_DEFAULT: Final = 50
 CONCURRENCY_MAX: Final = 10_000
+PROCESSES_MAX: Final = 256
 WORKER_LEASE_MS: Final = 15_000
 WORKER_LEASE_MIN_MS: Final = 1_000
 DRAIN_TIMEOUT_MS: Final = 30_000

@@ -174,12 +174,10 @@ async def find(outside: Outside, prefix: str) -> str:
     Raises:
         RunNotFound: none, or several, do.
     """
-    partition = subjects.partition_of(prefix, outside.log.partitions)
-    if (
-        _may_be_an_id(prefix)
-        and await outside.log.last(subjects.fact(partition, prefix, "client")) is not None
-    ):
-        return prefix
+    if _may_be_an_id(prefix):
+        partition = subjects.partition_of(prefix, outside.log.partitions)
+        if await outside.log.last(subjects.fact(partition, prefix, "client")) is not None:
+            return prefix
     if len(prefix) < _PREFIX_MIN:
         raise RunNotFound(
             f"no run {prefix}; give its whole id, or at least {_PREFIX_MIN} characters of it"

@@ -6,6 +6,7 @@ The one place where stored messages become what people see.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
@@ -27,6 +28,7 @@ from dagnats.wire.messages import Chunk
 
 _ASK_MS = 150
 _CHUNKS_LINGER_S = 0.3
+_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 
 class RunRead(Struct, frozen=True):
@@ -135,7 +137,7 @@ def view_entry(entry: Entry) -> views.EventView:
     last = entry.subject.rsplit(".", 1)[-1]
     try:
         fields = _loose.decode(entry.payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         fields = {}
     ticket = _text(fields, "ticket")
     _, _, place = ticket.partition("/")
@@ -149,11 +151,15 @@ def view_entry(entry: Entry) -> views.EventView:
         or _text(fields, "type")
         or "unreadable",
         step=step_of_ticket(ticket),
-        attempt=int(attempt) if attempt.isdigit() else 0,
-        iteration=int(iteration) if iteration.isdigit() else 0,
+        attempt=_number(attempt),
+        iteration=_number(iteration),
         worker=_text(fields, "worker"),
         data=Raw(msgspec.json.encode(fields)),
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if _NUMBER.match(text) else 0
 
 
 def _text(fields: dict[str, Raw], name: str) -> str:
@@ -169,11 +175,11 @@ async def events(outside: Outside, run_id: str) -> AsyncGenerator[views.EventVie
     Raises:
         RunNotFound.
     """
-    if not await outside.log.history(run_id):
+    partition = subjects.partition_of(run_id, outside.log.partitions)
+    if await outside.log.last(subjects.fact(partition, run_id, "client")) is None:
         raise RunNotFound(
             f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
         )
-    partition = subjects.partition_of(run_id, outside.log.partitions)
     closed = subjects.mark(partition, run_id, "closed")
     story = outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id))
     async with aclosing(story):
@@ -205,7 +211,7 @@ async def chunks(
                 if not waiting.done():
                     return
             entry, waiting = waiting.result(), None
-            with suppress(msgspec.DecodeError):
+            with suppress(msgspec.DecodeError, RecursionError):
                 yield _view_chunk(_chunk.decode(entry.payload))
     finally:
         stop()

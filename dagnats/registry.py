@@ -35,18 +35,19 @@ class Registry:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._graphs: OrderedDict[str, Graph] = OrderedDict()
-        self._known: set[str] = set()
         self._encoded: dict[int, tuple[Workflow, str]] = {}  # by identity: encoding is not cheap
 
     def cached(self, digest: str) -> Graph | None:
         """The graph of a hash when it is in memory."""
-        return self._graphs.get(digest)
-
-    async def graph(self, digest: str) -> Graph | None:
-        """The graph of a hash; None when no definition has it or it cannot be read."""
         graph = self._graphs.get(digest)
         if graph is not None:
             self._graphs.move_to_end(digest)
+        return graph
+
+    async def graph(self, digest: str) -> Graph | None:
+        """The graph of a hash; None when no definition has it or it cannot be read."""
+        graph = self.cached(digest)
+        if graph is not None:
             return graph
         found = await self._documents.get(f"hash.{digest}")
         if found is None:
@@ -85,13 +86,12 @@ class Registry:
         if known is not None and known[0] is workflow:
             return known[1]
         digest, body = encode_workflow(workflow)
-        if digest not in self._known:
+        if self.cached(digest) is None:
             problems = problems_of(workflow)
             if problems:  # once stored it would meet every scheduler that looks for it
                 raise DefinitionError("\n".join(map(str, problems)), problems=problems)
             if await self._documents.get(f"hash.{digest}") is None:
                 await self._documents.put(f"hash.{digest}", body)
-            self._known.add(digest)
             self._remember(digest, compile_graph(workflow, digest))
         if len(self._encoded) >= _GRAPHS_MAX:
             self._encoded.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,14 @@ from typing import Any, Final
 from msgspec import Struct
 
 from dagnats.errors import DefinitionError
-from dagnats.limits import CONCURRENCY_DEFAULT, PARTITIONS_DEFAULT
+from dagnats.limits import (
+    CONCURRENCY_DEFAULT,
+    CONCURRENCY_MAX,
+    PARTITIONS_DEFAULT,
+    PARTITIONS_MAX,
+    PROCESSES_MAX,
+    REPLICAS_MAX,
+)
 
 ENVIRONMENT: Final = "DAGNATS_"
 ALIASES: Final = {"DAGNATS_NATS_URL": "url", "NATS_URL": "url"}
@@ -67,7 +75,8 @@ def load_sourced(
     found = {name: Sourced(default, "default") for name, default in _defaults().items()}
     for source, values in (*_files(directory), ("environment", _from_environment(environ))):
         for name, value in values.items():
-            found[name] = Sourced(_checked(name, value, source), source)
+            place = ENVIRONMENT + name.upper() if source == "environment" else ""
+            found[name] = Sourced(_checked(name, value, source, place), source)
     for name, value in arguments.items():
         if value is not None and value != "":
             found[name] = Sourced(_checked(name, value, "argument"), "argument")
@@ -106,7 +115,9 @@ def _files(directory: Path) -> list[tuple[str, dict[str, Any]]]:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise DefinitionError(f"{name} cannot be read: {error}") from error
         for key in table:
-            data = data.get(key, {})
+            data = data.get(key, {}) if isinstance(data, dict) else data
+        if not isinstance(data, dict):
+            raise DefinitionError(f"{name}: [{'.'.join(table)}] is {data!r}; it must be a table")
         found.append((name, data))
     return found
 
@@ -123,7 +134,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _checked(name: str, value: Any, source: str) -> Any:
+def _checked(name: str, value: Any, source: str, variable: str = "") -> Any:
     defaults = _defaults()
     if name not in defaults:
         close = difflib.get_close_matches(name, defaults, n=1)
@@ -132,13 +143,41 @@ def _checked(name: str, value: Any, source: str) -> Any:
     kind = type(defaults[name])
     if kind is bool and isinstance(value, str) and value.lower() in _BOOLEANS:
         return _BOOLEANS[value.lower()]
-    if kind is int and isinstance(value, str) and value.lstrip("-").isdigit():
-        return int(value)
+    if kind is int and isinstance(value, str) and _WHOLE.match(value):
+        value = int(value)
     if isinstance(value, bool) is not (kind is bool) or not isinstance(value, kind):
-        raise DefinitionError(f"{source}: {name} is {value!r}; it must be {_KINDS[kind]}")
+        raise DefinitionError(
+            f"{source}: {variable or name} is {value!r}; it must be {_KINDS[kind]}"
+        )
+    least, most = _RANGES.get(name, (0, 0))
+    if most and not least <= int(value) <= most:
+        raise DefinitionError(
+            f"{source}: {variable or name} is {value}; it must be {least} to {most}"
+        )
+    if name == "url":
+        _check_url(value, f"{source}: {variable or name}")
     return value
 
 
+def _check_url(url: str, what: str) -> None:
+    """Refuse what would look as if no server answered; an address without a scheme is fine."""
+    for address in url.split(","):
+        scheme, found, _ = address.strip().partition("://")
+        if found and scheme not in _SCHEMES:
+            raise DefinitionError(
+                f"{what} begins with {scheme}://; addresses of NATS begin with nats://"
+            )
+
+
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}\Z")
+_RANGES: Final = {
+    "nats_port": (0, 65_535),
+    "partitions": (1, PARTITIONS_MAX),
+    "replicas": (1, REPLICAS_MAX),
+    "concurrency": (1, CONCURRENCY_MAX),
+    "processes": (1, PROCESSES_MAX),
+}
 _BOOLEANS: Final = {
     "1": True,
     "true": True,

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from dagnats.cli.group import examples
+from dagnats.cli.output import emit_json, json_option
 from dagnats.errors import DagNatsError
 
 _VARIABLE = "_DAGNATS_COMPLETE"
@@ -24,8 +25,9 @@ _RUNS = 50
     )
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@json_option
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
     """Print the completion script for your shell.
 
     Commands and options are completed, and names of workflows and runs when NATS answers quickly.
@@ -35,7 +37,11 @@ def completion(ctx: click.Context, shell: str) -> None:
     if made is None:
         raise click.UsageError(f"there is no completion for {shell}")
     script = made(root.command, {}, root.info_name or "dagnats", _VARIABLE)
-    click.echo(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    if as_json:
+        emit_json({"shell": shell, "script": text})
+    else:
+        click.echo(text)
 
 
 def workflow_names(

@@ -12,7 +12,7 @@ from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, url_option
 from dagnats.settings import load_sourced
 
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]+)@")
+_PASSWORD = re.compile(r"([^/,\s]+)@")  # greedy: a password may hold an @
 
 
 @click.group(cls=Commands)
@@ -31,7 +31,7 @@ def show(url: str | None, as_json: bool) -> None:
     """
     found = load_sourced(url=url)
     if as_json:
-        told = {name: (_shown(item.value), item.source) for name, item in found.items()}
+        told = {name: (_shown(name, item.value), item.source) for name, item in found.items()}
         emit_json(
             {name: {"value": value, "source": source} for name, (value, source) in told.items()}
         )
@@ -39,13 +39,13 @@ def show(url: str | None, as_json: bool) -> None:
     made = render.table("SETTING", "VALUE", "SOURCE")
     for name, item in found.items():
         style = "dim" if item.source == "default" else ""
-        made.add_row(name, str(_shown(item.value)), item.source, style=style)
+        made.add_row(name, str(_shown(name, item.value)), item.source, style=style)
     render.show(made)
 
 
-def _shown(value: Any) -> Any:
+def _shown(name: str, value: Any) -> Any:
     """A value without the password or token that a URL may hold."""
-    return _PASSWORD.sub(_hidden, value) if isinstance(value, str) else value
+    return _PASSWORD.sub(_hidden, value) if name == "url" else value
 
 
 def _hidden(found: re.Match[str]) -> str:

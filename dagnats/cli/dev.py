@@ -7,13 +7,24 @@ import os
 from typing import Any
 
 import click
+from msgspec import Struct
 
-from dagnats.cli.output import run_async
+from dagnats.cli.output import emit_json, json_option, run_async
 from dagnats.cli.processes import Stopping, begin, log_options, option_arguments, until_stopped
 from dagnats.cli.reload import Reloader, watched_folder
 from dagnats.cli.serve import ready_text, serving
 
 _DRAIN = "5s"
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """What ``--json`` prints, on standard output; everything else is on standard error then."""
+
+    ready: bool = True
+    nats_url: str
+    data_dir: str
+    watching: str
+    pid: int
 
 
 @click.command()
@@ -32,6 +43,7 @@ _DRAIN = "5s"
     "--drain-timeout", default=_DRAIN, show_default=True, help="For a worker that is replaced."
 )
 @click.option("--lease", help="After how long a dead worker's tickets go to others.")
+@json_option
 @log_options
 def dev(
     target: str,
@@ -39,6 +51,7 @@ def dev(
     names: tuple[str, ...],
     drain_timeout: str,
     lease: str | None,
+    as_json: bool,
     **given: Any,
 ) -> None:
     """Start NATS, a scheduler and a worker for MODULE (or file.py); on save, a new worker takes over.
@@ -50,22 +63,31 @@ def dev(
 
     async def run(stopping: Stopping) -> None:
         async with serving(settings, stopping) as server:
-            click.echo(ready_text(server, settings))
+            click.echo(ready_text(server, settings), err=as_json)
             os.environ["DAGNATS_URL"] = server.url
             options = option_arguments(
                 all_groups=True, url=server.url, concurrency=concurrency, task=names,
                 drain_timeout=drain_timeout, lease=lease, log_level=given.get("log_level"),
                 log_json=given.get("log_json"),
             )  # fmt: skip
-            reloader = Reloader([target, *options], watched_folder(target))
+            folder = watched_folder(target)
+            ready = Ready(
+                nats_url=server.url, data_dir=str(server.data_dir), watching=str(folder), pid=os.getpid()
+            )  # fmt: skip
+            reloader = Reloader([target, *options], folder, to_stderr=as_json)
             stop_serving = stopping.act
             stopping.act = reloader.stop
             if stopping.asked.is_set():
                 reloader.stop()
-            await reloader.run(
-                lambda: click.echo(f"dev ready: watching {watched_folder(target)}; Ctrl-C ends it")
-            )
+            await reloader.run(lambda: _say_ready(ready, as_json=as_json))
             stop_serving()
             await asyncio.sleep(0)
 
     run_async(until_stopped, run)
+
+
+def _say_ready(ready: Ready, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(ready)
+    else:
+        click.echo(f"dev ready: watching {ready.watching}; Ctrl-C ends it")

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dagnats.cli.output import emit_json, run_async
+from dagnats.cli.render import harmless
 from dagnats.client import Client
 from dagnats.core.views import ErrorView, view_error
 from dagnats.payloads import restore
@@ -58,7 +59,8 @@ def tell_end(how: Ended, as_json: bool) -> int:
     else:
         reason = how.error.message if how.error else "no reason was given"
         word = {"failed": "failed", "cancelled": "was cancelled"}.get(how.status, how.status)
-        click.echo(f"dagnats: run {how.run_id} {word}: {reason}", err=True)
+        why = "" if reason == how.status else f": {harmless(reason)}"  # nobody said why
+        click.echo(f"dagnats: run {how.run_id} {word}{why}", err=True)
     return 0 if completed else 1
 
 

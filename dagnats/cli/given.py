@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from dagnats.core.durations import parse_ms
 from dagnats.errors import InvalidInput
 
 _BYTE = re.compile(r" \(byte (\d+)\)")
-_WORD = re.compile(r"[A-Za-z_][\w.\- ]*\Z")
+_WORD = re.compile(r"[^\W\d][^\"{}\[\]\\]*\Z")
 _EXCERPT = 12
 
 
@@ -85,7 +87,7 @@ def read_input(text: str | None) -> Raw:
             "the input" if text == "-" else f"the input in {path}",
         )
     else:
-        data, what = text.encode(), "the input"
+        data, what = text.encode(errors="surrogateescape"), "the input"
     try:
         parse_json(data, what)
     except InvalidInput as problem:
@@ -96,7 +98,7 @@ def read_input(text: str | None) -> Raw:
 def _hint(text: str, problem: str) -> str:
     """What a shell or a habit may have done to the JSON."""
     if _WORD.match(text):
-        return f"; for a text, write '\"{text}\"'"
+        return f"; for a text, write {shlex.quote(json.dumps(text, ensure_ascii=False))}"
     if text.startswith(("{", "[")) and "too early" not in problem:
         return '; texts and names are in double quotes, the whole in single: \'{"name": "value"}\''
     return ""
@@ -140,7 +142,7 @@ def moment_ms(text: str | None, now_ms: int, option: str) -> int:
     if not text:
         return 0
     try:
-        return now_ms - parse_ms(text)
+        return max(0, now_ms - parse_ms(text))
     except ValueError:
         pass
     try:
@@ -150,4 +152,4 @@ def moment_ms(text: str | None, now_ms: int, option: str) -> int:
             f'{text!r} is neither a duration such as "1h" nor a time such as "2026-01-31T12:00Z"'
         )
         raise click.BadParameter(message, param_hint=option) from None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000))

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from dagnats.cli import skeleton
+from dagnats.cli.output import emit_json, json_option
 from dagnats.errors import RequestError
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
@@ -16,9 +17,12 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 
 @click.command()
 @click.argument("path", metavar="NAME", type=click.Path(path_type=Path))
-def init(path: Path) -> None:
+@json_option
+def init(path: Path, as_json: bool) -> None:
     """Make the folder NAME with a task, an agent loop and a workflow, ready to run."""
     name = path.name
+    if name in ("", ".."):
+        raise RequestError(f"{path} is a folder that exists; give the name of a new one")
     if not _NAME.match(name):
         raise RequestError(
             f"{name!r} cannot be a project's name: letters, digits, - and _, beginning with a letter"
@@ -29,6 +33,10 @@ def init(path: Path) -> None:
         raise RequestError(f"{path} exists; nothing was changed. Choose another name") from None
     except OSError as error:
         raise RequestError(f"{path} cannot be made: {error.strerror}") from error
-    for file, text in skeleton.files(name).items():
+    files = skeleton.files(name)
+    for file, text in files.items():
         (path / file).write_text(text, encoding="utf-8")
-    click.echo(skeleton.next_steps(str(path)))
+    if as_json:
+        emit_json({"created": [str(path / file) for file in files]})
+    else:
+        click.echo(skeleton.next_steps(str(path)))

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import click
 
 from dagnats import __version__
+from dagnats.cli.group import refuse_unknown
 from dagnats.errors import DagNatsError, RequestError, RunNotFound, WorkflowNotFound
 
 _INTERRUPTED: Final = 130
@@ -72,6 +73,15 @@ class Tour(click.Group):
         module, _, name = entry.place.partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command to run, or an error that guesses which was meant."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            refuse_unknown(ctx, args[0], known)
+        return super().resolve_command(ctx, args)
 
     def format_commands(
         self,

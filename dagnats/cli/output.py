@@ -38,7 +38,7 @@ def url_option(function: F) -> F:
 @functools.cache
 def console() -> Console:
     """The terminal for tables and trees; plain text when it is none, or with NO_COLOR."""
-    return Console()
+    return Console(markup=False, emoji=False)  # what runs say is shown as it is, not obeyed
 
 
 def emit_json(value: Any) -> None:

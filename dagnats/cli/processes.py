@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from dagnats.cli.logs import setup_log
+from dagnats.cli.output import emit_json, json_option
 from dagnats.core.durations import parse_ms
 from dagnats.errors import BrokerUnavailable, DefinitionError
 from dagnats.jetstream.outside import JetStream
@@ -77,9 +78,14 @@ def duration_setting_ms(name: str, text: str, least_ms: int = 0) -> int:
     return ms
 
 
-def ready_line(text: str, settings: Settings) -> None:
-    """Say that a process works now: on stdout for people, in the log when that is for programs."""
-    if settings.log_json:
+def ready_line(text: str, settings: Settings, told: Any = None) -> None:
+    """Say that a process works now: on stdout, in the log when that is for programs.
+
+    ``told`` is what ``--json`` prints instead, always on stdout.
+    """
+    if told is not None:
+        emit_json(told)
+    elif settings.log_json:
         log.info("%s", text)
     else:
         click.echo(text)
@@ -257,4 +263,5 @@ def option_arguments(**options: Any) -> list[str]:
 
 def process_command(function: F) -> F:
     """The options every process takes."""
-    return functools.reduce(lambda made, add: add(made), (log_options, wait_option), function)
+    added = (log_options, wait_option, json_option)
+    return functools.reduce(lambda made, add: add(made), added, function)

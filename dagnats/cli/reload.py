@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,8 @@ from dagnats.cli.processes import child_command, child_environment, how_it_ended
 
 log = logging.getLogger("dagnats.dev")
 
-_READY: Final = "worker "
+# The worker's ready line, as it is and in a line of --log-json.
+_READY: Final = re.compile(r'(?:\{.*"message": ")?worker \S+ ready: ')
 _DEBOUNCE_MS: Final = 150
 _STEP_MS: Final = 50
 
@@ -24,36 +26,39 @@ _STEP_MS: Final = 50
 class Child:
     """One worker process, its lines shown as they come."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, *, to_stderr: bool = False) -> None:
         self.process = process
+        self._to_stderr = to_stderr
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
 
     @classmethod
-    async def start(cls, arguments: Sequence[str]) -> Child:
+    async def start(cls, arguments: Sequence[str], *, to_stderr: bool = False) -> Child:
         """Start ``dagnats worker``."""
         process = await asyncio.create_subprocess_exec(
             *child_command(["worker", *arguments]), env=child_environment(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        return cls(process)
+        return cls(process, to_stderr=to_stderr)
 
     async def show(self) -> None:
         """Print what it says until it has ended."""
         try:
             async for line in _lines(self.process.stdout):
                 text = line.decode(errors="replace").rstrip("\n")
-                if text.startswith(_READY) and " ready: " in text:
+                if _READY.match(text):
                     self.ready.set()
-                click.echo(f"{click.style('worker │', fg='cyan')} {text}")
+                click.echo(f"{click.style('worker │', fg='cyan')} {text}", err=self._to_stderr)
             await self.process.wait()
         finally:
             self.ended.set()
 
-    async def is_ready(self) -> bool:
-        """Wait until it works; False when it ended instead."""
-        waits = [asyncio.ensure_future(self.ready.wait()), asyncio.ensure_future(self.ended.wait())]
+    async def is_ready(self, outdated: asyncio.Event) -> bool:
+        """Wait until it works; False when it ended or was ``outdated`` before it did."""
+        waits = [
+            asyncio.ensure_future(event.wait()) for event in (self.ready, self.ended, outdated)
+        ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -70,8 +75,9 @@ class Child:
 class Reloader:
     """Runs one worker; after each change a new one, which replaces it once it is ready."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, *, to_stderr: bool = False) -> None:
         self._arguments = list(arguments)
+        self._to_stderr = to_stderr
         self._folder = folder
         self._children: set[Child] = set()
         self._current: Child | None = None
@@ -119,13 +125,14 @@ class Reloader:
 
     async def _replace(self, group: asyncio.TaskGroup) -> bool:
         """Start a worker; when it works, let the one before finish. False when it does not work."""
-        child = await Child.start(self._arguments)
+        child = await Child.start(self._arguments, to_stderr=self._to_stderr)
         self._children.add(child)
         group.create_task(self._follow(child))
         if self._stopping.is_set():
             child.stop()
-        if not await child.is_ready():
-            if not self._stopping.is_set():
+        if not await child.is_ready(self._wake):
+            child.stop()
+            if not self._wake.is_set():
                 before = "the worker before goes on" if self._current else "no worker is running"
                 log.error("the new worker did not start; %s. Save a file to try again", before)
             return False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import click
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +24,7 @@ _WIDE: Final = 200  # of what is not a terminal: nothing is cut
 _DATA_MAX: Final = 160
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 GLYPHS: Final = {
     "pending": ("·", "dim"),
@@ -36,15 +39,36 @@ GLYPHS: Final = {
 }
 
 
+def harmless(text: str) -> str:
+    """A text without control characters: what a run says must not steer the terminal."""
+    return _CONTROL.sub("�", text)
+
+
+class Harmless:
+    """What it is made of, shown without control characters."""
+
+    def __init__(self, what: RenderableType) -> None:
+        self._what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Its segments, cleaned."""
+        for segment in console.render(self._what, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(harmless(segment.text), segment.style)
+
+
 def show(what: RenderableType) -> None:
     """Print; on a terminal within its width, anywhere else uncut."""
     out = console()
     if out.is_terminal:
-        out.print(what, highlight=False)
+        out.print(Harmless(what), highlight=False)
     elif isinstance(what, Text):
-        click.echo(what.plain)
+        click.echo(harmless(what.plain))
     else:
-        Console(width=_WIDE, highlight=False).print(what)
+        wide = Console(width=_WIDE, highlight=False, markup=False, emoji=False)
+        wide.print(Harmless(what))
 
 
 def took(ms: int | None) -> str:

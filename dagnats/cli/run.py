@@ -246,7 +246,8 @@ def _tell_event(event: EventView, *, full: bool, as_json: bool) -> None:
 def watch_(named: Named, no_tokens: bool, url: str | None, as_json: bool) -> None:
     """Watch a run until it has ended: live on a terminal, else a line for each event.
 
-    The exit code is 0 when the run completed, 1 when it failed or was cancelled.
+    The exit code is 0 when the run completed, 1 when it failed or was cancelled. With --json an
+    object on each line.
     """
 
     async def ask() -> int:

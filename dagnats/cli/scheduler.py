@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from dagnats.cli.output import run_async, url_option
 from dagnats.cli.processes import (
@@ -21,11 +23,22 @@ from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
 
 
+class Ready(Struct, frozen=True, kw_only=True):
+    """What ``--json`` prints."""
+
+    ready: bool = True
+    scheduler: str
+    nats_url: str
+    partitions_held: int
+    partitions: int
+    pid: int
+
+
 @click.command()
 @click.option("--partitions-max", type=click.IntRange(1), help="Own at most so many partitions.")
 @url_option
 @process_command
-def scheduler(partitions_max: int | None, no_wait: bool, **given: Any) -> None:
+def scheduler(partitions_max: int | None, no_wait: bool, as_json: bool, **given: Any) -> None:
     """Advance runs.
 
     Start as many as you like, on as many machines: they share the partitions fairly, and when one
@@ -41,15 +54,26 @@ def scheduler(partitions_max: int | None, no_wait: bool, **given: Any) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(service.run())
                 await service.ready.wait()
-                ready_line(describe(service, outside.log.partitions, settings), settings)
+                ready = describe(service, outside.log.partitions, settings)
+                ready_line(ready_text(ready), settings, ready if as_json else None)
         finally:
             await outside.close()
 
     run_async(until_stopped, serve)
 
 
-def describe(service: Scheduler, partitions: int, settings: Settings) -> str:
+def describe(service: Scheduler, partitions: int, settings: Settings) -> Ready:
+    """What a scheduler that works now says about itself."""
+    return Ready(
+        scheduler=service.name,
+        nats_url=redacted(settings.url),
+        partitions_held=len(service.ownership.held) if service.ownership else 0,
+        partitions=partitions,
+        pid=os.getpid(),
+    )
+
+
+def ready_text(ready: Ready) -> str:
     """``scheduler <name> ready: 16 of 16 partitions, nats://…``."""
-    held = len(service.ownership.held) if service.ownership else 0
-    where = redacted(settings.url)
-    return f"scheduler {service.name} ready: {held} of {partitions} partitions, {where}"
+    held = f"{ready.partitions_held} of {ready.partitions} partitions"
+    return f"scheduler {ready.scheduler} ready: {held}, {ready.nats_url}"

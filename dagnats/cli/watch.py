@@ -79,7 +79,9 @@ class Tokens:
         for step, parts in list(self._texts.items())[-2:]:
             rows = Text("".join(parts)).wrap(console(), max(10, width - 4))[-_TOKEN_LINES:]
             made.append(
-                Panel(Text("\n").join(rows), title=step, title_align="left", border_style="dim")
+                Panel(
+                    Text("\n").join(rows), title=Text(step), title_align="left", border_style="dim"
+                )
             )
         return made
 
@@ -167,4 +169,4 @@ class _LiveView:
             if whole
             else visible(rows, [statuses.get(name, "") for name in order], max(3, room))
         )
-        return Group(*parts, *panels)
+        return render.Harmless(Group(*parts, *panels))

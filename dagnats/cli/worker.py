@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import click
+from msgspec import Struct
 
 from dagnats.app import App
 from dagnats.cli.output import run_async, url_option
@@ -29,7 +33,7 @@ from dagnats.errors import DagNatsError, OutsideError, UnknownTask
 from dagnats.jetstream.connect import redacted
 from dagnats.jetstream.lease_link import LeaseKeeperLink
 from dagnats.jetstream.outside import JetStream
-from dagnats.limits import CONCURRENCY_MAX, WORKER_LEASE_MIN_MS
+from dagnats.limits import CONCURRENCY_MAX, PROCESSES_MAX, WORKER_LEASE_MIN_MS
 from dagnats.settings import Settings
 from dagnats.task import Task
 from dagnats.wire import subjects
@@ -41,15 +45,31 @@ log = logging.getLogger("dagnats.worker")
 
 _ASK_AGAIN_S = 0.5
 _NAMES_SHOWN = 8
+_HANDLERS = "dagnats-task"  # how the threads of plain handlers are called
+_LAST_S = 1.0
 
 Tasks = dict[str, Task[Any, Any]]
+
+
+class Ready(Struct, frozen=True, kw_only=True):
+    """What ``--json`` prints."""
+
+    ready: bool = True
+    worker: str
+    nats_url: str
+    tasks: list[str]
+    concurrency: int
+    group: str
+    pid: int
 
 
 @click.command()
 @click.argument("target", metavar="MODULE[:APP]")
 @click.option("--concurrency", type=click.IntRange(1, CONCURRENCY_MAX), help="Handlers at once.")
 @click.option(
-    "--processes", type=click.IntRange(1, 256), help="So many processes; dead ones are replaced."
+    "--processes",
+    type=click.IntRange(1, PROCESSES_MAX),
+    help="So many processes; dead ones are replaced.",
 )
 @click.option(
     "--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated."
@@ -61,7 +81,12 @@ Tasks = dict[str, Task[Any, Any]]
 @url_option
 @process_command
 def worker(
-    target: str, names: tuple[str, ...], all_groups: bool, no_wait: bool, **given: Any
+    target: str,
+    names: tuple[str, ...],
+    all_groups: bool,
+    no_wait: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Run the tasks of MODULE (or file.py), and register its workflows.
 
@@ -73,7 +98,9 @@ def worker(
     drain_ms = duration_setting_ms("drain_timeout", settings.drain_timeout)
     if settings.processes > 1:
         options = {**given, "processes": 1}
-        more = option_arguments(task=names, all_groups=all_groups, no_wait=no_wait, **options)
+        more = option_arguments(
+            task=names, all_groups=all_groups, no_wait=no_wait, json=as_json, **options
+        )
         sys.exit(run_async(_several, [target, *more], settings.processes))
     app = load_app(target)
     settings = begin(**{**given, "url": given.get("url") or app.url})
@@ -88,13 +115,29 @@ def worker(
                 outside, tasks, keeper, concurrency=settings.concurrency, group=group,
                 lease_ms=lease_ms, drain_ms=drain_ms,
             )  # fmt: skip
+            ready = describe(service, tasks, settings)
             await _work(
-                app, service, outside, stopping, ready_text(service, tasks, settings), settings
-            )
+                app, service, outside, stopping,
+                lambda: ready_line(ready_text(ready), settings, ready if as_json else None),
+            )  # fmt: skip
         finally:
             await outside.close()
 
     run_async(until_stopped, serve)
+    leave_handlers()
+
+
+def leave_handlers() -> None:
+    """End the process when handlers in threads would not: Python waits for every thread at its end."""
+    left = [thread for thread in threading.enumerate() if thread.name.startswith(_HANDLERS)]
+    for thread in left:  # those without work are about to go
+        thread.join(_LAST_S / len(left))
+    deaf = sum(thread.is_alive() for thread in left)
+    if deaf:
+        log.warning("%d handlers did not stop when told to; the process ends without them", deaf)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 async def _several(arguments: list[str], count: int) -> int:
@@ -108,8 +151,7 @@ async def _work(
     service: Worker,
     outside: JetStream,
     stopping: Stopping,
-    ready: str,
-    settings: Settings,
+    say_ready: Callable[[], None],
 ) -> None:
     await register(app, outside)
     stopping.act = service.stop
@@ -125,7 +167,7 @@ async def _work(
         waiting = group.create_task(service.ready.wait())
         await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if service.ready.is_set():
-            ready_line(ready, settings)
+            say_ready()
         await asyncio.wait({working})
         for task in (*beside, waiting):
             task.cancel()
@@ -182,13 +224,25 @@ def served(app: App, names: tuple[str, ...], group: str | None) -> Tasks:
     return {name: task for name, task in tasks.items() if task.options.group in ("", group)}
 
 
-def ready_text(service: Worker, tasks: Tasks, settings: Settings) -> str:
+def describe(service: Worker, tasks: Tasks, settings: Settings) -> Ready:
+    """What a worker that works now says about itself."""
+    return Ready(
+        worker=service.name,
+        nats_url=redacted(settings.url),
+        tasks=sorted(tasks),
+        concurrency=settings.concurrency,
+        group=settings.group,
+        pid=os.getpid(),
+    )
+
+
+def ready_text(ready: Ready) -> str:
     """``worker <name> ready: 3 tasks (a, b, c), concurrency 50, nats://…``."""
-    names = sorted(tasks)
+    names = ready.tasks
     shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
     count = f"{len(names)} task{'s' if len(names) != 1 else ''}" + (f" ({shown})" if names else "")
-    group = f", group {settings.group}" if settings.group else ""
+    group = f", group {ready.group}" if ready.group else ""
     return (
-        f"worker {service.name} ready: {count}, concurrency {settings.concurrency}{group}, "
-        f"{redacted(settings.url)}"
+        f"worker {ready.worker} ready: {count}, concurrency {ready.concurrency}{group}, "
+        f"{ready.nats_url}"
     )

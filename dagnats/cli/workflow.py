@@ -40,7 +40,12 @@ def check_file(path: str) -> Checked:
         data = given.read_file(path, "workflow file")
         parsed = given.parse_json(data, "standard input" if path == "-" else path)
     except InvalidInput as problem:
-        raise DefinitionError(problem.message) from None
+        cure = (
+            f"; `dagnats worker {path}` registers what Python defines"
+            if path.endswith(".py")
+            else ""
+        )
+        raise DefinitionError(problem.message + cure) from None
     found, problems = read_workflow(parsed)
     if found is not None:
         known = {(problem.where, problem.what) for problem in problems}

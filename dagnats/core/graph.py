@@ -33,8 +33,8 @@ class Node(Struct, frozen=True):
 class Graph(Struct, frozen=True):
     """A workflow's nodes in definition order, and the state in which its runs begin.
 
-    ``inspected`` are the steps whose outputs the engine itself looks into ("" in ``looks_at_input``'s
-    sense is the run input): an offloaded value must be fetched before such a fact is folded.
+    ``inspected`` are the steps whose outputs the engine itself looks into ("" stands for the run's
+    input): an offloaded value must be fetched before such a fact is folded.
     """
 
     workflow: Workflow

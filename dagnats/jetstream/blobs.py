@@ -7,11 +7,13 @@ import hashlib
 import json
 from typing import Any, Final
 
+from dagnats.clock import Clock, SystemClock
 from dagnats.errors import OutsideError
 from dagnats.jetstream import direct
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.plans import blob_stream
 from dagnats.jetstream.publisher import Publisher
+from dagnats.limits import RETENTION_MS
 from dagnats.ports import Append
 from dagnats.wire import subjects
 
@@ -22,15 +24,21 @@ _ROLLUP: Final = (("Nats-Rollup", "sub"),)
 class JetStreamBlobs:
     """``ports.Blobs``."""
 
-    def __init__(self, link: Link, publisher: Publisher) -> None:
+    def __init__(self, link: Link, publisher: Publisher, clock: Clock | None = None) -> None:
         self._link = link
         self._publisher = publisher
         self._stream = blob_stream()
+        self._clock = clock or SystemClock()
 
     async def put(self, name: str, data: bytes) -> None:
-        """Store under a name; a name that is there already, whole, is left alone."""
-        found = await self._about(name)
-        if found and found.get("digest") == _digest(data):
+        """Store under a name; what is there already, whole and not old, is left alone."""
+        about, stored_ms = await self._about(name)
+        # What is old ends soon, and must not take this new use of it along. A clock that is off
+        # costs a write at the most.
+        if (
+            about.get("digest") == _digest(data)
+            and self._clock.wall_ms() - stored_ms < RETENTION_MS
+        ):
             return
         part = self._link.client._nuid.next().decode()
         subject = f"$O.{subjects.BLOBS}.C.{part}"
@@ -39,12 +47,12 @@ class JetStreamBlobs:
             for at in range(0, len(data), _CHUNK_BYTES)
         ]
         await self._publisher.publish_all(chunks)
-        about = {
+        facts = {
             "name": name, "bucket": subjects.BLOBS, "nuid": part, "size": len(data),
             "chunks": len(chunks), "digest": _digest(data),
             "options": {"max_chunk_size": _CHUNK_BYTES},
         }  # fmt: skip
-        body = json.dumps(about).encode()
+        body = json.dumps(facts).encode()
         await self._publisher.publish(
             Append(_about_subject(name), body, f"{part}:about", None, _ROLLUP)
         )
@@ -55,8 +63,8 @@ class JetStreamBlobs:
         Raises:
             OutsideError: they are not what was stored.
         """
-        about = await self._about(name)
-        if about is None:
+        about, _ = await self._about(name)
+        if not about:
             return None
         subject = f"$O.{subjects.BLOBS}.C.{about['nuid']}"
         chunks = await direct.read(self._link, self._stream, subject) if about.get("size") else []
@@ -68,12 +76,13 @@ class JetStreamBlobs:
             )
         return data
 
-    async def _about(self, name: str) -> dict[str, Any] | None:
+    async def _about(self, name: str) -> tuple[dict[str, Any], int]:
+        """What is known of a payload, and when it was stored; nothing when it is not there."""
         found = await direct.last(self._link, self._stream, _about_subject(name))
         if found is None:
-            return None
+            return {}, 0
         about: dict[str, Any] = json.loads(found.entry.payload)
-        return None if about.get("deleted") else about
+        return ({} if about.get("deleted") else about), found.entry.at_ms
 
 
 def _about_subject(name: str) -> str:

@@ -81,7 +81,7 @@ async def connect(
 
 def redacted(url: str) -> str:
     """The address without user and password, for messages."""
-    return re.sub(r"//[^/@,]*@", "//", url)
+    return re.sub(r"[^/,\s]*@", "", url)
 
 
 async def _connect_once(url: str, where: str, name: str, credentials: str | None) -> Link:

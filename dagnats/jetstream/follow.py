@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from dagnats.errors import OutsideError
-from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.asking import NO_RESPONDERS, ApiError
 from dagnats.jetstream.frames import header
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.puller import Puller, consumer_seq, delivery
@@ -22,6 +22,7 @@ log = logging.getLogger("dagnats.nats")
 _PULL_MS: Final = 5_000
 _IDLE_NS: Final = 30_000_000_000
 _RETRY_S: Final = 0.25
+_STARTING: Final = frozenset({NO_RESPONDERS, 10008})  # what a server says that has just come back
 
 
 class _Reading:
@@ -115,9 +116,9 @@ async def _make_consumer(link: Link, stream: str, subject: str, start: int) -> s
                 {"stream_name": stream, "config": config},
             )
             return name
-        except ApiError:
-            raise
         except OutsideError as problem:
+            if isinstance(problem, ApiError) and problem.code not in _STARTING:
+                raise
             log.debug("a follower of %s waits: %s", stream, problem)
             await asyncio.sleep(_RETRY_S)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from msgspec import Struct
 
 from dagnats import payloads
@@ -11,12 +13,14 @@ from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, St
 from dagnats.core.machine import advance, new_run, outstanding
 from dagnats.core.run import Run
 from dagnats.core.state import UNSTARTED
-from dagnats.errors import CodecError
+from dagnats.errors import CodecError, PayloadTooLarge
 from dagnats.ports import Documents, Entry, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, is_fact
 from dagnats.wire.messages import nonce
+
+log = logging.getLogger("dagnats.scheduler")
 
 
 class Loaded(Struct, frozen=True):
@@ -92,8 +96,14 @@ class Loader:
         return await payloads.prepared(self._outside.blobs, run.graph.inspected, event)
 
     async def save(self, run: Run) -> None:
-        """Write a run's snapshot. Only when everything outstanding is stored."""
-        await self._snapshots.put(run.id, snapshots.save(run))
+        """Write a run's snapshot. Only when everything outstanding is stored.
+
+        One that is too large for a message is left out: the run can be folded from its log.
+        """
+        try:
+            await self._snapshots.put(run.id, snapshots.save(run))
+        except PayloadTooLarge as error:
+            log.debug("run %s has no snapshot: %s", run.id, error)
 
     async def drop(self, run_id: str) -> None:
         """Remove a run's snapshot."""

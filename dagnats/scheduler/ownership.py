@@ -156,7 +156,7 @@ class Ownership:
         records: dict[int, tuple[str, int]] = {}
         for key, (value, revision) in entries.items():
             number = key.removeprefix(_PARTITION)
-            if number != key and number.isdigit():
+            if number != key and number.isdecimal():
                 records[int(number)] = (_owner_of(value), revision)
         return records
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import sys
 import threading
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from dagnats.clock import Clock
 from dagnats.limits import CANCEL_GRACE_MS, LOOP_BLOCKED_MS
-from dagnats.ports import Append
+from dagnats.ports import Append, Stored
 
 log = logging.getLogger("dagnats.worker")
 
@@ -34,8 +35,8 @@ class LeaseLink(Protocol):
         """Renew the leases of these deliveries."""
         ...
 
-    def publish(self, append: Append) -> object:
-        """Store a message."""
+    def publish(self, append: Append) -> concurrent.futures.Future[Stored]:
+        """Store a message; the future says whether it is."""
         ...
 
     def stop(self) -> None:
@@ -46,14 +47,25 @@ class LeaseLink(Protocol):
 class Held(Struct):
     """A ticket being worked on. ``deadline_ms`` is on the monotonic clock (0: none).
 
-    ``overdue`` makes the answer to report when the loop is blocked beyond it; ``answered`` says that
-    it has been reported, by whichever side.
+    ``overdue`` makes the answer to report when the loop is blocked beyond it; ``answer`` is what came
+    of reporting it.
     """
 
     reply: str
     deadline_ms: float
     overdue: Callable[[], Append]
-    answered: bool = False
+    answer: concurrent.futures.Future[Stored] | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer is stored: before that the ticket is still somebody's to answer."""
+        return self.answer is not None and self.answer.done() and not self.answer.exception()
+
+    def unanswered(self, now: float) -> bool:
+        """Whether its time is over by far, and nothing was reported or is being reported."""
+        if not self.deadline_ms or now < self.deadline_ms + CANCEL_GRACE_MS:
+            return False
+        return self.answer is None or (self.answer.done() and bool(self.answer.exception()))
 
 
 class LeaseKeeper:
@@ -145,14 +157,9 @@ class LeaseKeeper:
 
     def _answer_overdue(self, now: float) -> None:
         with self._lock:
-            overdue = [
-                held for held in self._held.values()
-                if held.deadline_ms and not held.answered and now >= held.deadline_ms + CANCEL_GRACE_MS
-            ]  # fmt: skip
-            for held in overdue:
-                held.answered = True
+            overdue = [held for held in self._held.values() if held.unanswered(now)]
         for held in overdue:
-            self._link.publish(held.overdue())
+            held.answer = self._link.publish(held.overdue())
 
 
 def place_of(frame: FrameType | None) -> str:

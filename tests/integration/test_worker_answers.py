@@ -1,10 +1,11 @@
 """What a worker takes for an answer, and what it says when time is over."""
 
 import asyncio
+import threading
 
 import pytest
 
-from dagnats import App, Fail, RunFailed
+from dagnats import App, Context, DefinitionError, Fail, RunFailed
 from dagnats.wire import subjects
 from tests.support.deployment import deployment, eventually
 
@@ -85,3 +86,45 @@ async def test_errors_that_cannot_be_told_are_still_told_once(error):
             await handle.result(10)
         assert calls == [1]
         assert len(await d.dead()) == 1
+
+
+async def test_a_handler_stopped_while_it_saves_has_timed_out():
+    """Its time is over in the middle of a checkpoint: that is the outcome, and it comes at once."""
+    app = App("saving")
+
+    @app.task(timeout="200ms")
+    async def busy(ctx: Context[int]) -> None:
+        while True:
+            await ctx.save_checkpoint(1)
+
+    async with deployment(app) as d:
+        handle = await busy.start()
+        with pytest.raises(RunFailed, match="took longer") as caught:
+            await handle.result(10)
+
+        assert caught.value.failure == "timeout"
+        assert d.workers[0].service.tickets.skipped == 0
+
+
+def test_parameters_that_cannot_be_named_are_refused_at_import():
+    """Handlers are called by name, so a positional-only parameter would fail each run."""
+    app = App("positional")
+    with pytest.raises(DefinitionError, match="remove the /"):
+
+        @app.task
+        def work(a: int, /) -> int:
+            return a
+
+
+def test_the_sync_door_opens_again_after_a_fork(monkeypatch):
+    """The thread of the parent's loop is not in the child, where nothing would ever be answered."""
+    app = App("forked")
+
+    async def pid() -> int:
+        return threading.get_ident()
+
+    first, again = app.run_sync(pid), app.run_sync(pid)
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    child = app.run_sync(pid)
+
+    assert first == again != child

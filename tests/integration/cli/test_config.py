@@ -30,6 +30,7 @@ def test_passwords_are_not_shown(offline):
 
     assert "secret" not in said.out + token.out
     assert "nats://me:***@here:4222" in said.out
+    assert "cr@t" not in offline("config", "show", DAGNATS_URL="me:se@cr@t@here").out
 
 
 def test_a_mistyped_setting_is_told(offline, tmp_path):
@@ -42,6 +43,19 @@ def test_a_mistyped_setting_is_told(offline, tmp_path):
     assert "dagnats.toml" in said.line
 
 
+def test_a_setting_out_of_bounds_is_told(offline, tmp_path):
+    """Wherever it is from: what an option refuses is refused in the environment and in files, too."""
+    few = offline("config", "show", DAGNATS_CONCURRENCY="0")
+    odd = offline("config", "show", DAGNATS_CONCURRENCY="²")
+    (tmp_path / "pyproject.toml").write_text("[tool]\ndagnats = 5\n")
+    table = offline("config", "show")
+
+    assert (few.code, odd.code, table.code) == (1, 1, 1)
+    assert "it must be 1 to 10000" in few.line
+    assert "a whole number" in odd.line
+    assert "[tool.dagnats] is 5" in table.line
+
+
 def test_completion_scripts(offline):
     """A script for each shell; another shell is refused."""
     for shell in ("bash", "zsh", "fish"):
@@ -50,6 +64,14 @@ def test_completion_scripts(offline):
         assert said.code == 0
         assert "_DAGNATS_COMPLETE" in said.out
     assert offline("completion", "csh").code == 2
+
+
+def test_an_address_of_another_kind_is_refused(offline):
+    """Asking it would look as if no server answered; the variable is named."""
+    said = offline("run", "list", "--url", "http://localhost:4222")
+
+    assert said.code == 1
+    assert said.line.endswith("begins with http://; addresses of NATS begin with nats://")
 
 
 def complete(url, words):

@@ -89,6 +89,20 @@ def test_dev_waits_for_a_first_import(start, tmp_path):
     program.says("dev ready")
 
 
+def test_dev_gives_up_code_that_never_gets_ready(start, tmp_path):
+    """A module that hangs while it is imported gives way to the next save."""
+    (tmp_path / "tasks.py").write_text(
+        'import pathlib, time\npathlib.Path("hangs").touch()\ntime.sleep(600)\n'
+    )
+    program = start("dev", "tasks.py", "--nats-port", "0")
+    until((tmp_path / "hangs").exists, "the import hangs")
+
+    (tmp_path / "tasks.py").write_text(APP)
+
+    program.says("dev ready")
+    until(lambda: len(program.children("python")) == 1, "the one that hung ends")
+
+
 def test_dev_leaves_nothing_behind(start, tmp_path):
     """Ctrl-C ends the worker, the scheduler and the server."""
     program, _ = developing(start)
@@ -146,6 +160,51 @@ def test_init_changes_nothing_that_is_there(tmp_path):
     assert "cannot be a project's name" in wrong.line
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
     assert list((tmp_path / "shop").iterdir()) == []
+
+
+def test_init_here_is_refused_with_the_cure(tmp_path):
+    """``init .`` is a habit from elsewhere."""
+    said = command(NOWHERE, tmp_path)("init", ".")
+
+    assert said.code == 2
+    assert ". is a folder that exists; give the name of a new one" in said.line
+
+
+def test_init_tells_programs_what_it_made(tmp_path):
+    """``--json`` lists the files, and they are there."""
+    said = command(NOWHERE, tmp_path)("init", "shop", "--json")
+
+    assert sorted(said.json["created"]) == sorted(
+        str(path.relative_to(tmp_path)) for path in (tmp_path / "shop").iterdir()
+    )
+
+
+def test_dev_as_json_prints_one_object_and_the_rest_on_stderr(start, tmp_path):
+    """A program reads where everything is; worker lines do not get in its way."""
+    program = start("dev", "tasks.py", "--nats-port", "0", "--json")
+    program.says(r'"ready":true.*\}')
+
+    told = json.loads(program.out)
+    program.signal(signal.SIGTERM)
+
+    assert program.ends() == 0
+    assert told["ready"] is True
+    assert told["nats_url"].startswith("nats://127.0.0.1:")
+    assert (told["pid"], told["watching"]) == (program.pid, str(tmp_path))
+    assert told["data_dir"] == str(tmp_path / ".dagnats")
+    assert json.loads(program.out) == told
+    assert re.search(r"worker │ worker \S+ ready: 2 tasks", program.err)
+
+
+def test_dev_with_a_json_log_gets_ready_and_replaces_its_worker(start, tmp_path):
+    """The worker's ready line is in its log then, and is known there, too."""
+    program = start("dev", "tasks.py", "--nats-port", "0", "--log-json")
+    program.says("dev ready")
+
+    (tmp_path / "tasks.py").write_text(APP.replace("first", "second"))
+    program.says(r"worker \S+ ready", times=2)
+
+    until(lambda: len(program.children("python")) == 1, "the worker before ends")
 
 
 def test_doctor_without_a_server(tmp_path):

@@ -35,6 +35,19 @@ def train(epochs: int = 3) -> int:
     return epochs
 '''
 
+DEAF = '''
+import pathlib, time
+from dagnats import App
+
+app = App("deaf")
+
+@app.task
+def deaf() -> None:
+    """Wait where nothing can be raised."""
+    pathlib.Path("napping").touch()
+    time.sleep(60)
+'''
+
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
@@ -145,6 +158,21 @@ def test_a_second_sigterm_gives_the_work_back(start, tmp_path, broker: Broker):
     assert cli("run", "output", run_id, "--wait").out.strip() == '"rested"'
 
 
+def test_a_handler_that_hears_nothing_does_not_hold_the_process(start, tmp_path, broker: Broker):
+    """A thread in a blocking call cannot be stopped; the process that was told to end ends all the same."""
+    (tmp_path / "deaf.py").write_text(DEAF)
+    start("scheduler", url=broker.url).says("ready")
+    worker = start("worker", "deaf.py", "--drain-timeout", "100ms", url=broker.url)
+    worker.says("ready")
+    command(broker.url, tmp_path)("run", "start", "deaf", "--json")
+    until((tmp_path / "napping").exists, "the handler runs")
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.ends(within=15) == 0
+    assert "1 handlers did not stop" in worker.err
+
+
 @pytest.mark.faults
 def test_dead_processes_are_replaced(start, broker: Broker):
     """``--processes 2`` is two workers; a killed one is replaced; SIGTERM ends all."""
@@ -196,6 +224,46 @@ def test_logs_can_be_json(start, shared_broker: Broker):
     assert worker.out == ""
     assert {line["level"] for line in lines} == {"info", "warning"}
     assert "ready: 1 task (nap)" in lines[-1]["message"]
+
+
+def test_workers_and_schedulers_tell_programs_that_they_are_ready(start, shared_broker: Broker):
+    """``--json``: one object on standard output, with what the line for people says."""
+    url = shared_broker.url
+    worker = start("worker", "slow.py", "--json", "--concurrency", "3", url=url)
+    scheduler = start("scheduler", "--json", url=url)
+    worker.says(r'"ready":true.*\}')
+    scheduler.says(r'"ready":true.*\}')
+
+    working, scheduling = json.loads(worker.out), json.loads(scheduler.out)
+
+    assert working.pop("worker").startswith("worker-")
+    assert working == {
+        "ready": True, "nats_url": url, "tasks": ["nap"], "concurrency": 3, "group": "", "pid": worker.pid,
+    }  # fmt: skip
+    assert scheduling.pop("scheduler").startswith("scheduler-")
+    assert scheduling.pop("partitions_held") <= scheduling["partitions"]
+    assert scheduling == {"ready": True, "nats_url": url, "partitions": 16, "pid": scheduler.pid}
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def f():\n    return nope\n\nf()\n", "NameError: name 'nope' is not defined (bad.py, line 2)"),
+        ("import sys\n\nsys.exit(3)\n", "SystemExit: 3 (bad.py, line 3)"),
+        ("import json\njson.loads('{')\n", "(bad.py, line 2)"),
+        ("from dagnats import App\nApp('a').task(retires=1)\n", "did you mean retry=? (bad.py, line 2)"),
+        ("x = (", "SyntaxError: '(' was never closed (bad.py, line 1)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["bad.py", "bad"])
+def test_a_module_that_cannot_be_imported_is_told_with_its_line(tmp_path, code, told, target):
+    """The innermost line of the user's own code, once, and no traceback."""
+    (tmp_path / "bad.py").write_text(code)
+    said = command("nats://127.0.0.1:1", tmp_path)("worker", target)
+
+    assert said.code == 1
+    assert "cannot be imported" in said.line
+    assert said.line.endswith(told)
 
 
 def test_settings_that_cannot_be_are_told(start):

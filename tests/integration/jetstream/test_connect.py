@@ -180,6 +180,7 @@ async def test_a_failing_listener(outside, until):
 def test_addresses():
     """Credentials never reach a message; versions are compared as numbers."""
     assert redacted("nats://u:p@a:4222,nats://t@b:1") == "nats://a:4222,nats://b:1"
+    assert redacted("nats://u:p@ss@a:4222, u:p@b:1") == "nats://a:4222, b:1"
     assert version_of("2.15.1-RC.2") == (2, 15, 1)
     assert version_of("2.9.0") < version_of("2.14.5")
     assert version_of("nonsense") == (0, 0, 0)

@@ -7,9 +7,12 @@ import os
 
 import pytest
 
+from dagnats.clock import SystemClock
 from dagnats.errors import OutsideError
+from dagnats.jetstream.blobs import JetStreamBlobs
 from dagnats.jetstream.documents import decoded, encoded
 from dagnats.jetstream.outside import JetStream
+from dagnats.limits import RETENTION_MS
 from dagnats.wire import subjects
 from tests.support.broker import Broker
 
@@ -140,6 +143,27 @@ async def test_damaged_blob(fragile):
 
     with pytest.raises(OutsideError, match="payload x is damaged"):
         await fragile.blobs.get("x")
+
+
+async def test_a_blob_used_again_late_lives_on(fragile):
+    """Storing what is old already stores it anew: its first use's end must not be the second's."""
+
+    class Later(SystemClock):
+        """A month from now."""
+
+        def wall_ms(self) -> int:
+            """More than the retention later."""
+            return super().wall_ms() + RETENTION_MS + 60_000
+
+    async def stored() -> int:
+        return int((await fragile.link.api("STREAM.INFO.OBJ_dagnats_blobs"))["state"]["last_seq"])
+
+    await fragile.blobs.put("late", b"again")
+    before = await stored()
+    await JetStreamBlobs(fragile.link, fragile._publisher, Later()).put("late", b"again")
+
+    assert await stored() > before
+    assert await fragile.blobs.get("late") == b"again"
 
 
 async def test_other_tools_read_blobs(outside, run):

@@ -38,6 +38,23 @@ def test_inputs_are_passed_on_as_they_are(text, raw):
     assert given.read_input(text) == Raw(raw)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("the sea", """write '"the sea"'"""),
+        ("hello, world!", """write '"hello, world!"'"""),
+        ("the sea's", """write '"the sea'"'"'s"'"""),
+        ("grün", """write '"grün"'"""),
+    ],
+)
+def test_a_text_without_quotes_is_shown_as_the_shell_wants_it(text, hint):
+    """The hint can be typed as it is, whatever is in the text."""
+    with pytest.raises(InvalidInput) as caught:
+        given.read_input(text)
+
+    assert caught.value.message.endswith(hint)
+
+
 def test_moments():
     """A duration is so long ago; a time without a zone is UTC; nothing is no bound."""
     assert given.moment_ms("1h30m", NOW, "--since") == NOW - 5_400_000
@@ -45,6 +62,8 @@ def test_moments():
     assert given.moment_ms("2026-01-31T12:00", NOW, "--since") == 1_769_860_800_000
     assert given.moment_ms("2026-01-31T13:00+01:00", NOW, "--since") == 1_769_860_800_000
     assert given.moment_ms(None, NOW, "--since") == 0
+    assert given.moment_ms("9999999w", NOW, "--since") == 0
+    assert given.moment_ms("0001-01-01", NOW, "--since") == 0
     with pytest.raises(click.BadParameter, match="1h"):
         given.moment_ms("soon", NOW, "--since")
 

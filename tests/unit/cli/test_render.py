@@ -1,14 +1,17 @@
 """How runs and their events read."""
 
+import io
+
 import msgspec
 import pytest
 from msgspec import Raw
+from rich.console import Console
 from rich.text import Text
 
 from dagnats.cli import render
 from dagnats.cli.watch import Tokens, visible
 from dagnats.core.views import ChunkView, ErrorView, EventView, RunView, StepView
-from dagnats.listing import Listing
+from dagnats.listing import Listing, RunRow
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 
@@ -136,5 +139,34 @@ def test_tokens_are_joined_and_the_old_ones_forgotten():
     first, second = tokens.panels(80)
 
     assert len(first.renderable.plain) < 4_000
-    assert first.title == "a"
+    assert str(first.title) == "a"
     assert second.renderable.plain.strip() == '{"k":1}'
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_runs_say_is_shown_and_not_obeyed(terminal, monkeypatch, capsys):
+    """Markup, emoji codes and control characters of an error neither fail, nor vanish, nor reach the terminal."""
+    made = Console(markup=False, emoji=False, force_terminal=terminal, width=200)
+    monkeypatch.setattr(render, "console", lambda: made)
+    said = "closing [/] [red] :smile: \x1b]0;title\x07\x9b2J"
+    row = RunRow(
+        run_id="r", workflow="w", status="failed", created_at="", error=ErrorView(message=said)
+    )
+    render.show(render.runs_table(Listing(runs=[row], total=1, returned=1, truncated=False), NOW))
+    render.show(Text(said))
+    shown = capsys.readouterr().out
+
+    assert shown.count("closing [/] [red] :smile: �]0;title�2J") == 2
+    assert "\x07" not in shown
+    assert "\x9b" not in shown
+
+
+def test_a_stream_may_have_any_name():
+    """The name of a step that a piece claims to be from is no markup."""
+    tokens = Tokens()
+    tokens.add(ChunkView(step="[/]", attempt=1, iteration=0, n=0, data="hello"))
+    out = Console(width=40, file=io.StringIO(), markup=False)
+    for panel in tokens.panels(40):
+        out.print(panel)
+
+    assert "[/]" in out.file.getvalue()
