@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, Never, ParamSpec, Protocol, Self, TypeVar, overload
 
 from dagnats.client import Client
 from dagnats.context import AgentContext, Context
@@ -128,7 +128,8 @@ class App:
         return lambda decorated: self._add_task(decorated, options, None)
 
     def agent_loop(
-        self, *, max_iterations: int, max_duration: Duration | None = None, loop_delay: Duration | None = None,
+        self, *_bare: Never, max_iterations: int, max_duration: Duration | None = None,
+        loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
@@ -144,6 +145,7 @@ class App:
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
+            *_bare: Nothing: ``@app.agent_loop`` alone would be a loop without a bound.
             **unknown: Refused, with a guess at what was meant.
 
         Raises:

@@ -24,6 +24,7 @@ from dagnats.core.state import CANCELLED, COMPLETED
 from dagnats.core.templates import PathMissing, path_of, select
 from dagnats.core.validate import problems_of
 from dagnats.errors import (
+    BrokerUnavailable,
     DefinitionError,
     InvalidInput,
     ResultTimeout,
@@ -35,7 +36,7 @@ from dagnats.errors import (
     WrongSequence,
 )  # fmt: skip
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
-from dagnats.ports import Append, Outside
+from dagnats.ports import Append, EventLog, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
@@ -80,7 +81,7 @@ class Client:
         """
         raw = input if isinstance(input, Raw) else convert.encode(input)
         payloads.refuse_forged(raw, "the input")
-        definition, digest = await self._definition(workflow)
+        definition, digest = await _definition_of(self.registry, workflow)
         violation = schema_violation(definition.input_schema, raw)
         if violation:
             raise InvalidInput(f"input of workflow {definition.name}: {violation}")
@@ -101,43 +102,8 @@ class Client:
             key=key,
             start=new_run_id() if id is None and not key else "",
         )
-        await self._append_start(run_id, fact, idempotent=bool(key and not id))
+        await append_start(self.outside.log, run_id, fact, idempotent=bool(key and not id))
         return Handle(self, run_id, read, started=True)
-
-    async def _append_start(self, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
-        subject = subjects.fact(self._partition(run_id), run_id, "client")
-        payload = encode(fact)
-        try:
-            await self.outside.log.append(
-                [Append(subject, payload, f"{run_id}:start", expect_last=0)]
-            )
-        except WrongSequence:
-            if idempotent:
-                return
-            first = await self.outside.log.history(run_id)
-            if fact.start and first and first[0].payload == payload:
-                return  # a retry of this very start
-            raise RunAlreadyStarted(
-                f"run {run_id} was started before; choose another id, or go on with "
-                f'`dagnats run status {run_id}` or client.handle("{run_id}")',
-                run_id=run_id,
-            ) from None
-
-    async def _definition(self, workflow: str | Workflow) -> tuple[Workflow, str]:
-        if isinstance(workflow, Workflow):
-            return workflow, await self.registry.ensure(workflow)
-        current = await self.registry.current(workflow)
-        if current is None:
-            raise WorkflowNotFound(
-                f'no workflow "{workflow}" is registered; start a worker that has it, '
-                "or `dagnats workflow register FILE`"
-            )
-        graph = await self.registry.graph(current.definition)
-        if graph is None:
-            raise WorkflowNotFound(
-                f'the definition of workflow "{workflow}" is gone; register it again'
-            )
-        return graph.workflow, current.definition
 
     async def register(self, workflow: Workflow) -> str:
         """Store a definition and make it current; return its hash.
@@ -233,13 +199,19 @@ class Client:
 
     async def _marked(self, run_id: str, heard: asyncio.Event, *, known: bool) -> ClosedMark:
         """The closing mark, when it is there. It is heard live; in case it was missed, looked for now and then."""
-        while (mark := await self.closed_mark(run_id)) is None:
-            if not known and not await self._exists(run_id):
-                raise RunNotFound(f"no run {run_id}; `dagnats run list` shows the runs there are")
-            known = True
+        while True:
+            with suppress(BrokerUnavailable):  # an outage is waited out, like everything else
+                mark = await self.closed_mark(run_id)
+                if mark is not None:
+                    return mark
+                if not known and not await self._exists(run_id):
+                    raise RunNotFound(
+                        f"no run {run_id}; `dagnats run list` shows the runs there are"
+                    )
+                known = True
             with suppress(TimeoutError):
                 await asyncio.wait_for(heard.wait(), _RECHECK_S)
-        return mark
+            heard.clear()
 
     async def _exists(self, run_id: str) -> bool:
         start = subjects.fact(self._partition(run_id), run_id, "client")
@@ -336,6 +308,47 @@ class Handle(Generic[R]):
     def stream(self, step: str = "") -> AsyncGenerator[views.ChunkView, None]:
         """The token streams of the run (or of one step) from the first piece on, until the run has ended."""
         return reading.chunks(self._client.outside, self.run_id, step)
+
+
+async def append_start(log: EventLog, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
+    """Store a run's first fact; an ``idempotent`` start that comes second is no error.
+
+    Raises:
+        RunAlreadyStarted: another start with this id was stored before.
+    """
+    partition = subjects.partition_of(run_id, log.partitions)
+    subject = subjects.fact(partition, run_id, "client")
+    payload = encode(fact)
+    try:
+        await log.append([Append(subject, payload, f"{run_id}:start", expect_last=0)])
+    except WrongSequence:
+        if idempotent:
+            return
+        first = await log.history(run_id)
+        if fact.start and first and first[0].payload == payload:
+            return  # a retry of this very start
+        raise RunAlreadyStarted(
+            f"run {run_id} was started before; choose another id, or go on with "
+            f'`dagnats run status {run_id}` or client.handle("{run_id}")',
+            run_id=run_id,
+        ) from None
+
+
+async def _definition_of(registry: Registry, workflow: str | Workflow) -> tuple[Workflow, str]:
+    if isinstance(workflow, Workflow):
+        return workflow, await registry.ensure(workflow)
+    current = await registry.current(workflow)
+    if current is None:
+        raise WorkflowNotFound(
+            f'no workflow "{workflow}" is registered; start a worker that has it, '
+            "or `dagnats workflow register FILE`"
+        )
+    graph = await registry.graph(current.definition)
+    if graph is None:
+        raise WorkflowNotFound(
+            f'the definition of workflow "{workflow}" is gone; register it again'
+        )
+    return graph.workflow, current.definition
 
 
 def _start_key(workflow: Workflow, raw: Raw, given: str | None) -> str:

@@ -19,6 +19,7 @@
     ├── OutsideError           the world: retried by us where that can help, then told
     │   ├── BrokerUnavailable
     │   ├── BrokerUnsuitable
+    │   ├── PayloadGone
     │   ├── PublishFailed
     │   │   └── WrongSequence
     │   └── LeaseLost
@@ -125,6 +126,10 @@ class BrokerUnavailable(OutsideError):
 
 class BrokerUnsuitable(OutsideError):
     """The NATS server cannot hold DagNats; see the message for what it lacks."""
+
+
+class PayloadGone(OutsideError):
+    """A large payload is no longer in the object store; its retention is over."""
 
 
 class PublishFailed(OutsideError):

@@ -41,7 +41,7 @@ FACTS_UNACKED_MAX: Final = 20_000
 APPENDS_IN_FLIGHT_MAX: Final = 4_000
 RUNS_IN_MEMORY_MAX: Final = 20_000
 RUN_IDLE_MS: Final = 30_000
-CLOSED_REMEMBERED_MAX: Final = 50_000
+CLOSED_REMEMBERED_MAX: Final = 5_000
 SNAPSHOT_EVERY_FACTS: Final = 200
 
 # -- worker --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from dagnats.core.events import Event, RunStarted, StepSucceeded
 from dagnats.core.state import step_of_ticket
-from dagnats.errors import InvalidInput, OutsideError, PayloadTooLarge
+from dagnats.errors import InvalidInput, PayloadGone, PayloadTooLarge
 from dagnats.limits import OFFLOAD_SIZE_BYTES, PAYLOAD_SIZE_MAX_BYTES
 from dagnats.ports import Blobs
 from dagnats.wire.messages import BlobRef
@@ -27,9 +27,13 @@ _items = msgspec.json.Decoder(list[Raw])
 
 
 async def offload(
-    blobs: Blobs, payload: Raw, what: str, threshold: int = OFFLOAD_SIZE_BYTES
+    blobs: Blobs,
+    payload: Raw,
+    what: str,
+    threshold: int = OFFLOAD_SIZE_BYTES,
+    most: int = PAYLOAD_SIZE_MAX_BYTES,
 ) -> Raw:
-    """The payload, or its reference when it is larger than the threshold.
+    """The payload, or its reference when it is larger than the threshold; ``most`` 0 is no limit.
 
     Raises:
         PayloadTooLarge: it is above what DagNats carries at all.
@@ -37,10 +41,9 @@ async def offload(
     data = bytes(payload)
     if len(data) <= threshold:
         return payload
-    if len(data) > PAYLOAD_SIZE_MAX_BYTES:
-        most = PAYLOAD_SIZE_MAX_BYTES // (1024 * 1024)
+    if most and len(data) > most:
         raise PayloadTooLarge(
-            f"{what} is {len(data):,} bytes of JSON; at most {most} MB can be carried"
+            f"{what} is {len(data):,} bytes of JSON; at most {most // 2**20} MB can be carried"
         )
     name = hashlib.sha256(data).hexdigest()
     await blobs.put(name, data)
@@ -62,13 +65,13 @@ async def restore(blobs: Blobs, payload: Raw) -> Raw:
     """The payload with every reference in it, at whatever depth, replaced by what it stands for.
 
     Raises:
-        OutsideError: the object store no longer holds it.
+        PayloadGone: the object store no longer holds it.
     """
     if MARK not in bytes(payload):
         return payload
     ref = reference(payload)
     if ref is not None:
-        return await _fetch(blobs, ref)
+        return await restore(blobs, await _fetch(blobs, ref))  # it may hold references itself
     try:
         if bytes(payload).lstrip()[:1] == b"[":
             items = _items.decode(payload)
@@ -83,20 +86,26 @@ async def restore(blobs: Blobs, payload: Raw) -> Raw:
 async def _fetch(blobs: Blobs, ref: BlobRef) -> Raw:
     data = await blobs.get(ref.name)
     if data is None:
-        raise OutsideError(
+        raise PayloadGone(
             f"payload {ref.name} ({ref.size:,} bytes) is no longer in the object store; its retention is over"
         )
     return Raw(data)
 
 
 async def prepared(blobs: Blobs, inspected: frozenset[str], event: Event) -> Event:
-    """The event with its payload fetched, where the engine itself looks into it (``Graph.inspected``)."""
+    """The event with its payload fetched, where the engine itself looks into it (``Graph.inspected``).
+
+    A payload that is gone stays a reference: what looks into it finds nothing there, and says so.
+    """
     fact = event.fact
-    if isinstance(fact, RunStarted) and "" in inspected:
-        fact = replace(fact, input=await restore(blobs, fact.input))
-    elif isinstance(fact, StepSucceeded) and step_of_ticket(fact.ticket) in inspected:
-        fact = replace(fact, output=await restore(blobs, fact.output))
-    else:
+    try:
+        if isinstance(fact, RunStarted) and "" in inspected:
+            fact = replace(fact, input=await restore(blobs, fact.input))
+        elif isinstance(fact, StepSucceeded) and step_of_ticket(fact.ticket) in inspected:
+            fact = replace(fact, output=await restore(blobs, fact.output))
+        else:
+            return event
+    except PayloadGone:
         return event
     return Event(event.seq, event.at_ms, fact)
 

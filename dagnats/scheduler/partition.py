@@ -36,6 +36,8 @@ from dagnats.wire.messages import CancelledNotice
 
 log = logging.getLogger("dagnats.scheduler")
 
+_BUSY = 5  # a run that never rests is saved less often: writing a snapshot costs what it holds
+
 
 class Slot(Struct):
     """A run in memory. ``uncommitted`` counts batches that hold messages of it."""
@@ -221,6 +223,10 @@ class Partition:
         """Let go of a stored batch: tell who must know, acknowledge, and retire what has ended."""
         for slot in batch.slots:
             slot.uncommitted -= 1
+            grown = slot.run.facts - slot.saved_facts >= SNAPSHOT_EVERY_FACTS * _BUSY
+            if grown and not slot.uncommitted and not slot.run.closed:
+                await self._loader.save(slot.run)
+                slot.saved_facts = slot.run.facts
         for run in batch.closed:
             if run.abandoned:
                 await self._abandon(run)

@@ -14,14 +14,14 @@ from dagnats.core.inputs import NULL, step_input
 from dagnats.core.run import Run
 from dagnats.core.templates import PathMissing
 from dagnats.errors import InvariantBroken
-from dagnats.limits import MESSAGE_SIZE_MAX_BYTES, MESSAGE_SIZE_MIN_BYTES
+from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
 from dagnats.ports import Append, Blobs
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import ClosedMark, TaskMessage, nonce
 
 _FIRED_COPY_TTL = "5m"
-_LETTER_SIZE_MAX_BYTES = MESSAGE_SIZE_MIN_BYTES - 16 * 1024  # with headers, what every server takes
+_BODY_SIZE_MAX_BYTES = MESSAGE_SIZE_MIN_BYTES - 16 * 1024  # with headers, what every server takes
 
 
 class Performer:
@@ -83,12 +83,10 @@ class Performer:
     async def _encoded(self, message: TaskMessage) -> bytes:
         """The message's bytes; when parents' outputs add up to too much, the input becomes a reference."""
         body = encode(message)
-        if len(body) <= MESSAGE_SIZE_MAX_BYTES:
+        if len(body) <= _BODY_SIZE_MAX_BYTES:
             return body
         what = f"input of step {message.step} in run {message.run}"
-        from_store = await payloads.offload(
-            self._blobs, await payloads.restore(self._blobs, message.input), what
-        )
+        from_store = await payloads.offload(self._blobs, message.input, what, threshold=0, most=0)
         fields = {name: getattr(message, name) for name in TaskMessage.__struct_fields__}
         return encode(TaskMessage(**{**fields, "input": from_store}))
 
@@ -178,7 +176,7 @@ def unsendable_letter(message: Append, run: str, reason: str) -> Append:
 
     Of a dead letter that is itself too large, the original is in the log; its headers are kept.
     """
-    beginning = message.payload[:_LETTER_SIZE_MAX_BYTES]
+    beginning = message.payload[:_BODY_SIZE_MAX_BYTES]
     if message.subject.startswith(subjects.DEAD_PREFIX):
         return Append(message.subject, beginning, message.msg_id, headers=message.headers)
     headers = {

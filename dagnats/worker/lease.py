@@ -106,6 +106,13 @@ class LeaseKeeper:
         with self._lock:
             self._held[key] = held
 
+    def moved(self, key: str, reply: str) -> None:
+        """The ticket was delivered here again: this is the delivery whose lease counts."""
+        with self._lock:
+            held = self._held.get(key)
+            if held is not None:
+                held.reply = reply
+
     def release(self, key: str) -> bool:
         """No longer; False when the keeper has answered for it already."""
         with self._lock:

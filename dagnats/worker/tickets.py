@@ -20,9 +20,9 @@ from dagnats.clock import Clock
 from dagnats.context import AgentContext
 from dagnats.convert import decoder
 from dagnats.core.events import Outcome
-from dagnats.errors import DagNatsError, InvalidInput
+from dagnats.errors import InvalidInput, OutsideError, PayloadGone
 from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX, STARTED_NOTICE_MS
-from dagnats.ports import Append, Delivery, EventLog, Outside
+from dagnats.ports import Append, Blobs, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
 from dagnats.wire.codec import answers_for, encode, is_fact
@@ -36,6 +36,9 @@ from dagnats.worker.reporting import answer_message, report
 log = logging.getLogger("dagnats.worker")
 
 _messages = msgspec.json.Decoder(TaskMessage)
+
+
+_PAUSE_MS = 1_000
 
 
 class _Answered(Struct, frozen=True):
@@ -82,7 +85,9 @@ class Tickets:
     async def run(self, delivery: Delivery) -> None:
         """Take one ticket through all its stages. Never raises for what user code does."""
         message = await self._decoded(delivery)
-        if message is None or not await self._wanted(delivery, message):
+        if message is None or self._is_running(delivery, message):
+            return
+        if not await self._wanted(delivery, message):
             return
         outcome = await self._outcome(delivery, message)
         if outcome is None:
@@ -106,6 +111,14 @@ class Tickets:
         await self._outside.queue.done(delivery.reply)
         return None
 
+    def _is_running(self, delivery: Delivery, message: TaskMessage) -> bool:
+        """Whether this is a ticket that is running here: its lease lapsed all the same, and goes on."""
+        key = f"{message.run}/{message.ticket}"
+        if key not in self.running:
+            return False
+        self._keeper.moved(key, delivery.reply)
+        return True
+
     async def _wanted(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
         over = message.run in self._cancelled
@@ -120,33 +133,25 @@ class Tickets:
         """Stages 3 to 5: call the handler under a lease, and say how it ended."""
         task = self._tasks.get(message.task)
         if task is None:
-            await self._outside.queue.give_back(delivery.reply, 1_000)
+            await self._outside.queue.give_back(delivery.reply, _PAUSE_MS)
             return None
         if delivery.delivered > DELIVERIES_MAX:
             text = f"{delivery.delivered - 1} workers were lost while they ran this ticket"
             return self._answering.failed(message, text, "worker_lost")
         try:
-            message = await self._restored(message)
+            message = await restored(self._outside.blobs, message)
             arguments = task.signature.arguments(message.input)
         except InvalidInput as error:
             return self._answering.failed(
                 message, f"input of task {task.name}: {error.message}", "non_retriable"
             )
-        except DagNatsError as error:
-            return self._answering.failed(message, str(error), "retriable")
+        except PayloadGone as error:
+            return self._answering.failed(message, str(error), "non_retriable")
+        except OutsideError as error:  # not the handler's fault: no attempt of its is used up
+            log.warning("ticket %s waits: %s", message.ticket, error)
+            await self._outside.queue.give_back(delivery.reply, _PAUSE_MS)
+            return None
         return await self._called(delivery, message, task, arguments)
-
-    async def _restored(self, message: TaskMessage) -> TaskMessage:
-        """The ticket with payloads in place of references."""
-        blobs = self._outside.blobs
-        if payloads.MARK not in bytes(message.input) and not message.checkpoint:
-            return message
-        state = message.checkpoint
-        if payloads.reference(state) is not None:
-            state = await payloads.restore(blobs, state)
-        return replace(
-            message, input=await payloads.restore(blobs, message.input), checkpoint=state
-        )
 
     async def _called(
         self,
@@ -181,7 +186,7 @@ class Tickets:
                 call.run_async(task.function, arguments)
             else:
                 call.run_thread(self._threads.pool, task.function, arguments)
-            ended = await self._finished(call, await call.wait(timeout_ms))
+            ended = await finished(call, await call.wait(timeout_ms))
         finally:
             self.running.pop(key, None)
             mine = self._keeper.release(key)
@@ -191,19 +196,26 @@ class Tickets:
             await self._outside.queue.give_back(delivery.reply)
             return None
         ran = round(self._clock.monotonic_ms() - began)
-        outcome = await self._answering.of(message, task, ended, call.reason, ran) if mine else None
+        outcome = await self._answer(message, task, ended, call.reason, ran) if mine else None
         if outcome is None:
             await self._outside.queue.done(delivery.reply)
         return outcome
 
-    async def _finished(self, call: Call, ended: Any) -> Any:
-        """What the handler started through its context belongs to its outcome."""
-        try:
-            await call.context.finish()
-        except Exception as error:  # noqa: BLE001  (what a handler started fails it)
-            from_call = ended if call.reason is not None else None
-            return from_call or Raised(error)
-        return ended
+    async def _answer(
+        self,
+        message: TaskMessage,
+        task: Task[Any, Any],
+        ended: object,
+        reason: Reason | None,
+        ran_ms: int,
+    ) -> Outcome | None:
+        """The outcome, with its large payloads stored; the work is done, so an outage is waited out."""
+        while True:
+            try:
+                return await self._answering.of(message, task, ended, reason, ran_ms)
+            except OutsideError as error:
+                log.warning("the answer to %s is not stored yet: %s", message.ticket, error)
+                await asyncio.sleep(_PAUSE_MS / 1000)
 
     def _abandoned(self, message: TaskMessage, task: Task[Any, Any], reason: Reason | None) -> None:
         log.warning(
@@ -271,3 +283,23 @@ async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage)
         if answer.ticket == message.ticket and answer.nonce == message.nonce:
             return True
     return False
+
+
+async def restored(blobs: Blobs, message: TaskMessage) -> TaskMessage:
+    """The ticket with payloads in place of references."""
+    if payloads.MARK not in bytes(message.input) and not message.checkpoint:
+        return message
+    state = message.checkpoint
+    if payloads.reference(state) is not None:
+        state = await payloads.restore(blobs, state)
+    return replace(message, input=await payloads.restore(blobs, message.input), checkpoint=state)
+
+
+async def finished(call: Call, ended: Any) -> Any:
+    """What the handler started through its context belongs to its outcome."""
+    try:
+        await call.context.finish()
+    except Exception as error:  # noqa: BLE001  (what a handler started fails it)
+        from_call = ended if call.reason is not None else None
+        return from_call or Raised(error)
+    return ended

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import msgspec
 from msgspec import Raw
 
-from dagnats.client import Client
+from dagnats.client import Client, append_start
 from dagnats.core.events import RunStarted
 from dagnats.errors import PublishFailed, RunAlreadyStarted
 from dagnats.memory.clock import VirtualClock
@@ -187,7 +187,7 @@ class Simulation:
         self.note(f"start {run} ({chosen.workflow.name})")
         while True:
             try:
-                drive(self.client._append_start(run, fact, idempotent=False))
+                drive(append_start(self.client.outside.log, run, fact, idempotent=False))
             except PublishFailed:
                 continue
             except RunAlreadyStarted:
