@@ -43,6 +43,8 @@ from dagnats.wire.codec import encode
 from dagnats.wire.messages import ClosedMark
 
 _RECHECK_S = 5.0
+_PAUSE_S = 0.001
+_PAUSE_MAX_S = 0.5
 _mark = msgspec.json.Decoder(ClosedMark)
 
 R = TypeVar("R")
@@ -199,6 +201,7 @@ class Client:
 
     async def _marked(self, run_id: str, heard: asyncio.Event, *, known: bool) -> ClosedMark:
         """The closing mark, when it is there. It is heard live; in case it was missed, looked for now and then."""
+        pause = _PAUSE_S
         while True:
             with suppress(BrokerUnavailable):  # an outage is waited out, like everything else
                 mark = await self.closed_mark(run_id)
@@ -209,9 +212,12 @@ class Client:
                         f"no run {run_id}; `dagnats run list` shows the runs there are"
                     )
                 known = True
-            with suppress(TimeoutError):
-                await asyncio.wait_for(heard.wait(), _RECHECK_S)
-            heard.clear()
+            if heard.is_set():  # it travels live before it can be read, and may even be refused
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _PAUSE_MAX_S)
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(heard.wait(), _RECHECK_S)
 
     async def _exists(self, run_id: str) -> bool:
         start = subjects.fact(self._partition(run_id), run_id, "client")
