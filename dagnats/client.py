@@ -36,6 +36,7 @@ from dagnats.errors import (
     WrongSequence,
 )  # fmt: skip
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
+from dagnats.limits import METADATA_ENTRIES_MAX
 from dagnats.ports import Append, EventLog, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
@@ -150,7 +151,8 @@ class Client:
         """
         if await self.closed_mark(run_id) is not None:
             return False
-        await self.run(run_id)
+        if not await self._exists(run_id):
+            raise _not_found(run_id)
         subject = subjects.fact(self._partition(run_id), run_id, "client")
         await self.outside.log.append(
             [Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")]
@@ -208,9 +210,7 @@ class Client:
                 if mark is not None:
                     return mark
                 if not known and not await self._exists(run_id):
-                    raise RunNotFound(
-                        f"no run {run_id}; `dagnats run list` shows the runs there are"
-                    )
+                    raise _not_found(run_id)
                 known = True
             if heard.is_set():  # it travels live before it can be read, and may even be refused
                 await asyncio.sleep(pause)
@@ -371,8 +371,17 @@ def _start_key(workflow: Workflow, raw: Raw, given: str | None) -> str:
         return ""
 
 
+def _not_found(run_id: str) -> RunNotFound:
+    text = f"no run {run_id}; `dagnats run list` shows the runs there are"
+    return RunNotFound(text, run_id=run_id)
+
+
 def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     checked = dict(metadata or {})
+    if len(checked) > METADATA_ENTRIES_MAX:
+        raise InvalidInput(
+            f"{len(checked)} metadata entries; at most {METADATA_ENTRIES_MAX} are kept"
+        )
     for key, value in checked.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise InvalidInput(f"metadata are strings: {key!r} is {value!r}")
