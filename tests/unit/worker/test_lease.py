@@ -69,3 +69,14 @@ def test_an_overdue_answer_is_tried_again_until_it_is_stored():
     open_one._answer_overdue(CANCEL_GRACE_MS + 3)
     assert ticket.answer is first
     assert open_one.release("b") is True
+
+
+def test_a_ticket_that_is_delivered_here_again_keeps_its_newest_lease():
+    """The first delivery's handle is of no use to the server any more."""
+    made = keeper(Link())
+    ticket = held("any")
+    made.hold("a", ticket)
+    made.moved("a", "newer")
+    made.moved("unknown", "newer")
+
+    assert ticket.reply == "newer"
