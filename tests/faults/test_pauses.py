@@ -49,6 +49,7 @@ async def paused_under_load(s: Scene, seconds: float) -> None:
     """Stop one of two schedulers, and let it go on while the other does its work, with load all the time."""
     client = s.load.client
     victim, other = s.random.sample(s.fleet.schedulers, 2)
+    await eventually(lambda: evenly_shared(client, victim, other))
     loading = asyncio.gather(
         s.load.start(40 * round(seconds), seconds + 3),
         s.load.start(4 * round(seconds), seconds + 3, workflow="loop"),
