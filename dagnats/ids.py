@@ -30,9 +30,9 @@ def new_secret() -> str:
     return secrets.token_hex(32)
 
 
-def run_id_for_key(workflow: str, key: str, window: int = 0) -> str:
+def run_id_for_key(workflow: str, key: str) -> str:
     """The run id that an idempotency key stands for: the same key, the same run."""
-    text = f"{workflow}\x00{key}\x00{window}".encode()
+    text = f"{workflow}\x00{key}".encode()
     return "key-" + hashlib.sha256(text).hexdigest()[:32]
 
 

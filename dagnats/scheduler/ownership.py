@@ -172,7 +172,7 @@ class Ownership:
                 del self._seen[name]
 
     async def release(self, partition: int) -> None:
-        """Give a partition up, after its last batch was committed."""
+        """Give a partition up; what was not acknowledged comes to the next owner."""
         self.held.pop(partition, None)
         found = await self._documents.get(f"{_PARTITION}{partition}")
         if found is not None and _owner_of(found[0]) == self.me:

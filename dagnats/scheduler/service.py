@@ -68,7 +68,7 @@ class Scheduler:
         self.ready = asyncio.Event()
 
     def stop(self) -> None:
-        """Finish the batches in hand, give the partitions up and return from ``run``; twice is fine."""
+        """Give the partitions up and return from ``run``; what is in hand the next owner does. Twice is fine."""
         self._stopping.set()
 
     async def run(self) -> None:

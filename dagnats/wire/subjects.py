@@ -50,7 +50,6 @@ QUEUE_SOURCE: Final = (
     "dagnats.queue.{{wildcard(3)}}.{{wildcard(4)}}.{{wildcard(2)}}",
 )
 STARTS: Final = "dagnats.fact.*.*.client"
-CLOSED_MARKS: Final = "dagnats.mark.*.*.closed"
 CANCELLED: Final = "dagnats.live.cancelled"
 ASK: Final = "dagnats.ask.*"
 
