@@ -108,7 +108,7 @@ class WorkflowBuilder:
         if options.get("metadata") is not None:
             given["metadata"] = dict(options["metadata"])
         if loop:
-            given |= {"kind": "agent_loop", "loop": loop}
+            given |= {"kind": "agent_loop", "config": loop}
         # A function brings the options of its decorator; a name stands for code that is not here.
         known = isinstance(task, Task)
         step = task.step(step_id, **given) if known else Step(id=step_id, task=task, **given)

@@ -28,6 +28,25 @@ STEP_TIMEOUT_MAX_MS: Final = 24 * 3_600_000
 DURATION_MAX_MS: Final = 365 * 24 * 3_600_000
 ITERATIONS_MAX: Final = 1_000_000
 DELIVERIES_MAX: Final = 25  # deliveries of one ticket without an outcome: its worker keeps dying
+SIGNAL_WAIT_DEFAULT_MS: Final = 3_600_000
+PAUSE_MAX_MS: Final = 3_600_000
+APPROVAL_MAX_MS: Final = 168 * 3_600_000
+EVENT_LOOKBACK_MS: Final = 60_000  # an event this much older than its wait still counts
+
+# -- growing runs --------------------------------------------------------------------------------
+MAP_ITEMS_DEFAULT: Final = 1_000
+MAP_ITEMS_MAX: Final = 10_000
+PLAN_STEPS_MAX: Final = 100
+PLAN_DEPTH_MAX: Final = 10
+PLANNED_PER_RUN_MAX: Final = 500
+CALLS_PER_ITERATION_MAX: Final = 1_000
+GROWN_PER_RUN_MAX: Final = 50_000
+SIGNALS_KEPT_MAX: Final = 1_000  # sent and not consumed; one more is not taken
+QUORUM_MAX: Final = 20
+CANCEL_ON_MAX: Final = 5
+DEPTH_MAX: Final = 2  # levels below a root run
+CHAIN_MAX: Final = 10_000  # runs that continue one another
+HISTORY_LONG_FACTS: Final = 5_000  # a handler of a run this long is offered to continue as new
 
 # -- scheduler -----------------------------------------------------------------------------------
 PARTITIONS_DEFAULT: Final = 16

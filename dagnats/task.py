@@ -190,7 +190,7 @@ class Task(Startable[P, R]):
         options = self.options
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
-            "timeout_ms": options.timeout_ms, "loop": options.loop, "metadata": options.metadata,
+            "timeout_ms": options.timeout_ms, "config": options.loop, "metadata": options.metadata,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

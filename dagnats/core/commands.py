@@ -6,6 +6,8 @@ one twice is doing it once.
 
 from __future__ import annotations
 
+import hashlib
+
 from msgspec import Struct
 
 
@@ -52,11 +54,198 @@ class CloseRun(Struct, frozen=True):
 
     run: str
     abandoned: bool
+    epoch: int = 0
 
     @property
     def id(self) -> str:
-        """``<run>:closed``."""
-        return f"{self.run}:closed"
+        """``<run>:closed``, and how often it was opened again."""
+        return f"{self.run}:closed:{self.epoch}" if self.epoch else f"{self.run}:closed"
 
 
-Command = Dispatch | ArmTimer | DeadLetter | CloseRun
+class OpenRun(Struct, frozen=True):
+    """Announce that a run which had ended is open again."""
+
+    run: str
+    epoch: int
+
+    @property
+    def id(self) -> str:
+        """``<run>:opened:<epoch>``."""
+        return f"{self.run}:opened:{self.epoch}"
+
+
+class Abandon(Struct, frozen=True):
+    """Take back the tickets of epochs before this one: compensation begins."""
+
+    run: str
+    epoch: int
+
+    @property
+    def id(self) -> str:
+        """``<run>:abandon:<epoch>``. Nothing is stored for it; doing it again is harmless."""
+        return f"{self.run}:abandon:{self.epoch}"
+
+
+class StartChild(Struct, frozen=True):
+    """Start the child run of a ticket."""
+
+    run: str
+    ticket: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:child``."""
+        return f"{self.run}/{self.ticket}:child"
+
+    @property
+    def child(self) -> str:
+        """The child's run id."""
+        return child_run_id(self.run, self.ticket)
+
+
+class CancelChild(Struct, frozen=True):
+    """Ask for a child run to be cancelled: nobody waits for it any more."""
+
+    run: str
+    ticket: str
+
+    @property
+    def id(self) -> str:
+        """``<child>:cancel``."""
+        return f"{self.child}:cancel"
+
+    @property
+    def child(self) -> str:
+        """The child's run id."""
+        return child_run_id(self.run, self.ticket)
+
+
+class TellParent(Struct, frozen=True):
+    """Tell the parent that this child is under way (``started``, when detached) or has ended."""
+
+    run: str
+    started: bool
+    epoch: int = 0
+
+    @property
+    def id(self) -> str:
+        """``<run>:child-started`` or ``<run>:child-closed``."""
+        what = "child-started" if self.started else "child-closed"
+        return f"{self.run}:{what}:{self.epoch}" if self.epoch else f"{self.run}:{what}"
+
+
+class StartSuccessor(Struct, frozen=True):
+    """Start the run that continues this one."""
+
+    run: str
+
+    @property
+    def id(self) -> str:
+        """``<successor>:start``."""
+        return f"{self.successor}:start"
+
+    @property
+    def successor(self) -> str:
+        """The successor's run id."""
+        return successor_run_id(self.run)
+
+
+class AskApproval(Struct, frozen=True):
+    """Tell people that a ticket waits for their decision, with the token that answers it."""
+
+    run: str
+    ticket: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:asked``."""
+        return f"{self.run}/{self.ticket}:asked"
+
+
+class AwaitEvent(Struct, frozen=True):
+    """Look out for an external event. ``since_ms``: those published before do not count."""
+
+    run: str
+    ticket: str
+    event: str
+    left: str
+    value: str
+    since_ms: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:await``. Nothing is stored in the log for it; doing it again is harmless."""
+        return f"{self.run}/{self.ticket}:await"
+
+
+class ForgetEvent(Struct, frozen=True):
+    """Look out no longer."""
+
+    run: str
+    ticket: str
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:forget``."""
+        return f"{self.run}/{self.ticket}:forget"
+
+
+class Respond(Struct, frozen=True):
+    """Answer whoever waits for the run's response."""
+
+    run: str
+    ticket: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:response``."""
+        return f"{self.run}/{self.ticket}:response"
+
+
+class TellCaller(Struct, frozen=True):
+    """Tell the worker whose handler waits that its durable call is settled. Live only; it looks itself, too."""
+
+    run: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>:told:<position>``."""
+        return f"{self.run}:told:{self.position}"
+
+
+Command = (
+    Dispatch
+    | ArmTimer
+    | DeadLetter
+    | CloseRun
+    | OpenRun
+    | Abandon
+    | StartChild
+    | CancelChild
+    | TellParent
+    | StartSuccessor
+    | AskApproval
+    | AwaitEvent
+    | ForgetEvent
+    | Respond
+    | TellCaller
+)
+
+# Commands that put nothing into the run's own history: whether they were done shows elsewhere, or not at all.
+ELSEWHERE = (
+    ArmTimer, Abandon, StartChild, CancelChild, TellParent, StartSuccessor, AwaitEvent, ForgetEvent, TellCaller,
+)  # fmt: skip
+
+
+def child_run_id(run: str, ticket: str) -> str:
+    """The run id of a ticket's child: the same in every process, and new for each attempt."""
+    return "child-" + hashlib.sha256(f"{run}/{ticket}".encode()).hexdigest()[:26]
+
+
+def successor_run_id(run: str) -> str:
+    """The run id of the run that continues another."""
+    return "next-" + hashlib.sha256(f"{run}:continued".encode()).hexdigest()[:27]

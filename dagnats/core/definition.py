@@ -9,131 +9,56 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
 from dagnats.core import durations
-from dagnats.core.kinds import FILE_NAMES, KINDS_LATER
+from dagnats.core.kinds import FILE_NAMES, KINDS
+from dagnats.core.matching import read_match, write_match
 from dagnats.core.model import (
+    AGENT_GROUP,
     OPERATORS,
     STRATEGIES,
+    CancelOn,
     Condition,
-    LoopConfig,
+    Config,
     Problem,
     RetryPolicy,
     Step,
     Workflow,
-)  # fmt: skip
+)
+from dagnats.core.reader import Reader
 from dagnats.limits import RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
     "concurrency": "run limits", "sticky": "worker affinity", "priority": "priorities",
-    "cancel_on": "external events", "singleton": "singletons", "triggers": "triggers",
+    "singleton": "singletons", "triggers": "triggers",
 }  # fmt: skip
 LATER_STEP: Final = {
-    "compensate": "compensation", "rate_limit": "rate limits", "keyed_rate_limit": "rate limits",
-    "max_task_concurrency": "task limits", "singleton": "singletons",
-    "required_capabilities": "the control plane",
+    "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
+    "singleton": "singletons",
 }  # fmt: skip
 
 _INITIAL_DELAY_MS: Final = 1_000
 _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 
 
-class Reader:
-    """Walks a parsed file, collects problems, and never stops at the first."""
-
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
-
-    def problem(self, where: str, what: str, cure: str) -> None:
-        """Note one problem."""
-        self.problems.append(Problem(where, what, cure))
-
-    def members(self, where: str, data: object, what: str, cure: str) -> dict[str, Any] | None:
-        """An object's members; anything else is a problem."""
-        if isinstance(data, dict):
-            return cast("dict[str, Any]", data)
-        self.problem(where, what, cure)
-        return None
-
-    def keys(self, where: str, data: Mapping[str, Any], known: Iterable[str]) -> None:
-        """Refuse keys that are not known, guessing what was meant."""
-        names = list(known)
-        for key in data:
-            if key in names:
-                continue
-            close = difflib.get_close_matches(key.lower(), names, n=1)
-            cure = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(names)}"
-            self.problem(where, f'unknown key "{key}"', cure)
-
-    def later(self, where: str, data: Mapping[str, Any], table: Mapping[str, str]) -> None:
-        """Refuse what is known but not built yet; empty values are harmless and pass."""
-        for key, feature in table.items():
-            if data.get(key):
-                self.problem(
-                    where, f'"{key}" is not supported yet', f"remove it until {feature} arrive"
-                )
-
-    def get(
-        self,
-        where: str,
-        data: Mapping[str, Any],
-        key: str,
-        kind: type | tuple[type, ...],
-        default: Any,
-    ) -> Any:
-        """The value of a key when it has the right type; otherwise a problem and the default."""
-        value = data.get(key)
-        if value is None:
-            return default
-        right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-        if right:
-            return value
-        self.problem(f"{where}.{key}", f"{value!r} is not {_TYPE_NAMES[kind]}", "correct its type")
-        return default
-
-    def number(self, where: str, data: Mapping[str, Any], key: str, default: float) -> float:
-        """The value of a number's key; a number too large to be one is a problem."""
-        try:
-            return float(self.get(where, data, key, (int, float), default))
-        except OverflowError:
-            self.problem(f"{where}.{key}", "the number is too large", "write a smaller one")
-            return default
-
-    def duration(self, where: str, data: Mapping[str, Any], key: str) -> int:
-        """Milliseconds of a duration key; 0 when absent."""
-        if data.get(key) is None:
-            return 0
-        try:
-            return durations.from_file_ms(data[key])
-        except ValueError as error:
-            self.problem(f"{where}.{key}", str(error), 'write for example "30s"')
-            return 0
-
-
-_TYPE_NAMES: Final[dict[type | tuple[type, ...], str]] = {
-    str: "a string", int: "a whole number", list: "an array", dict: "an object",
-    (int, float): "a number", bool: "true or false",
-}  # fmt: skip
-
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
-    "output_schema", "output", "aux_steps", "$schema", *LATER_WORKFLOW,
+    "output_schema", "output", "aux_steps", "$schema", "cancel_on", *LATER_WORKFLOW,
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
-    "when", "on_failure", "worker_group", "metadata", "input", *LATER_STEP,
+    "when", "on_failure", "compensate", "worker_group", "required_capabilities", "metadata", "input",
+    *LATER_STEP,
 )  # fmt: skip
 RETRY_KEYS: Final = (
     "max_attempts", "strategy", "initial_delay", "max_delay", "multiplier", "jitter",
 )  # fmt: skip
-LOOP_KEYS: Final = (
-    "max_iterations", "max_duration", "loop_delay", "budget_warn_at", "budget_force_at",
-)  # fmt: skip
+CANCEL_KEYS: Final = ("event", "match", "timeout")
 
 
 def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
@@ -155,11 +80,12 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         name=reader.get("workflow", data, "name", str, ""),
         version=reader.get("workflow", data, "version", str, "1"),
         steps=tuple(
-            _read_step(reader, number, raw, legacy=legacy) for number, raw in enumerate(raw_steps)
+            read_step(reader, number, raw, legacy=legacy) for number, raw in enumerate(raw_steps)
         ),
         timeout_ms=reader.duration("workflow", data, "timeout"),
         default_retry=_read_retry(reader, "workflow.default_retry", data.get("default_retry")),
         idempotency_key=reader.get("workflow", data, "idempotency_key", str, ""),
+        cancel_on=_read_cancel_on(reader, data),
         output=data.get("output"),
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
@@ -167,7 +93,25 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
     return workflow, reader.problems
 
 
-def _read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> Step:
+def _read_cancel_on(reader: Reader, data: Mapping[str, Any]) -> tuple[CancelOn, ...]:
+    watches: list[CancelOn] = []
+    for number, raw in enumerate(reader.get("workflow", data, "cancel_on", list, [])):
+        where = f"workflow.cancel_on[{number}]"
+        watch = reader.members(where, raw, "it is no object", 'write {"event": …, "match": {…}}')
+        if watch is not None:
+            reader.keys(where, watch, CANCEL_KEYS)
+            watches.append(
+                CancelOn(
+                    event=reader.get(where, watch, "event", str, ""),
+                    match=read_match(reader, where, watch),
+                    timeout_ms=reader.duration(where, watch, "timeout"),
+                )
+            )
+    return tuple(watches)
+
+
+def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> Step:
+    """One step of a file; ``legacy`` says that the shorthand ``retries`` counts."""
     where = f"steps[{number}]"
     data = reader.members(where, written, "a step is a JSON object", 'write {"id": …, "task": …}')
     if data is None:
@@ -181,16 +125,13 @@ def _read_step(reader: Reader, number: int, written: object, *, legacy: bool) ->
     for name in depends:
         if not isinstance(name, str):
             reader.problem(f"{where}.depends_on", f"{name!r} is not a step id", "put it in quotes")
-    metadata = reader.get(where, data, "metadata", dict, {})
-    for key, value in metadata.items():
-        if not isinstance(value, str):
-            reader.problem(f"{where}.metadata.{key}", "metadata are strings", "put it in quotes")
     return Step(
         id=step_id,
         kind=kind,
         task=reader.get(where, data, "task", str, ""),
         depends_on=tuple(name for name in depends if isinstance(name, str)),
-        group=reader.get(where, data, "worker_group", str, ""),
+        group=reader.get(where, data, "worker_group", str, "")
+        or (AGENT_GROUP if kind == "agent" else ""),
         input=data.get("input"),
         timeout_ms=reader.duration(where, data, "timeout"),
         retry=_read_retry(reader, f"{where}.retry", data.get("retry"))
@@ -198,10 +139,10 @@ def _read_step(reader: Reader, number: int, written: object, *, legacy: bool) ->
         skip_if=_read_condition(reader, f"{where}.skip_if", data.get("skip_if")),
         when=_read_condition(reader, f"{where}.when", data.get("when")),
         on_failure=reader.get(where, data, "on_failure", str, ""),
-        loop=_read_loop(reader, where, data)
-        if kind == "agent_loop"
-        else _no_config(reader, where, data, kind),
-        metadata={str(key): str(value) for key, value in metadata.items()},
+        compensate=reader.get(where, data, "compensate", str, ""),
+        config=_read_config(reader, where, data, kind),
+        capabilities=reader.strings(where, data, "required_capabilities"),
+        metadata=reader.texts(where, data, "metadata"),
     )
 
 
@@ -210,12 +151,7 @@ def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
     kind = FILE_NAMES.get(name)
     if kind is not None:
         return kind
-    if name in KINDS_LATER:
-        reader.problem(
-            where, f'steps of type "{name}" are not supported yet', "use another step type for now"
-        )
-        return name
-    close = difflib.get_close_matches(name, [*FILE_NAMES, *KINDS_LATER], n=1)
+    close = difflib.get_close_matches(name, FILE_NAMES, n=1)
     cure = f'did you mean "{close[0]}"?' if close else f"types: {', '.join(FILE_NAMES)}"
     reader.problem(where, f'unknown type "{name}"', cure)
     return "task"
@@ -277,32 +213,23 @@ def _read_condition(reader: Reader, where: str, written: object) -> Condition | 
     return Condition(step, reader.get(where, data, "field", str, ""), op, data.get("value"))
 
 
-def _read_loop(reader: Reader, where: str, data: Mapping[str, Any]) -> LoopConfig:
+def _read_config(reader: Reader, where: str, data: Mapping[str, Any], kind: str) -> Config | None:
+    """The settings of a step's kind, under "config"; an agent loop's may stand under "loop"."""
     if data.get("loop") is not None and data.get("config") is not None:
         reader.problem(where, 'both "loop" and "config" are given', "keep one; they mean the same")
     key = "loop" if data.get("loop") is not None else "config"
+    module = KINDS[kind]
+    if not module.CONFIG_KEYS or (key == "loop" and kind != "agent_loop"):
+        if data.get(key):
+            what = f'"{key}" is for steps with settings'
+            reader.problem(where, what, 'add "type": "agent_loop" or remove it')
+        if not module.CONFIG_KEYS:
+            return None
     settings = reader.get(where, data, key, dict, {})
     where = f"{where}.{key}"
-    reader.keys(where, settings, LOOP_KEYS)
-    return LoopConfig(
-        max_iterations=reader.get(where, settings, "max_iterations", int, 0),
-        max_duration_ms=reader.duration(where, settings, "max_duration"),
-        loop_delay_ms=reader.duration(where, settings, "loop_delay"),
-        budget_warn_at=reader.get(where, settings, "budget_warn_at", int, 0),
-        budget_force_at=reader.get(where, settings, "budget_force_at", int, 0),
-    )
-
-
-def _no_config(reader: Reader, where: str, data: Mapping[str, Any], kind: str) -> None:
-    if kind not in FILE_NAMES.values():
-        return  # a kind of a later version: its config is not looked at
-    for key in ("config", "loop"):
-        if data.get(key):
-            reader.problem(
-                where,
-                f'"{key}" is for steps with settings',
-                'add "type": "agent_loop" or remove it',
-            )
+    reader.keys(where, settings, module.CONFIG_KEYS)
+    config: Config = module.read(reader, where, settings)
+    return config
 
 
 # -- writing ---------------------------------------------------------------------------------------
@@ -319,11 +246,23 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         value = getattr(workflow, key)
         if value not in (None, ""):
             data[key] = value
-    data["steps"] = [_write_step(step) for step in workflow.steps]
+    if workflow.cancel_on:
+        data["cancel_on"] = [_write_cancel_on(watch) for watch in workflow.cancel_on]
+    data["steps"] = [write_step(step) for step in workflow.steps]
     return data
 
 
-def _write_step(step: Step) -> dict[str, Any]:
+def _write_cancel_on(watch: CancelOn) -> dict[str, Any]:
+    data: dict[str, Any] = {"event": watch.event}
+    if watch.match:
+        data["match"] = write_match(watch.match)
+    if watch.timeout_ms:
+        data["timeout"] = durations.text_of_ms(watch.timeout_ms)
+    return data
+
+
+def write_step(step: Step) -> dict[str, Any]:
+    """One step in the canonical form."""
     data: dict[str, Any] = {"id": step.id}
     if step.task:
         data["task"] = step.task
@@ -332,21 +271,29 @@ def _write_step(step: Step) -> dict[str, Any]:
     if step.depends_on:
         data["depends_on"] = list(step.depends_on)
     writers: list[tuple[str, Any, Callable[[Any], Any]]] = [
-        ("worker_group", step.group, str),
+        ("worker_group", "" if _usual_group(step) else step.group, str),
         ("timeout", step.timeout_ms, durations.text_of_ms),
         ("retry", step.retry, _write_retry),
         ("skip_if", step.skip_if, _write_condition),
         ("when", step.when, _write_condition),
         ("on_failure", step.on_failure, str),
-        ("config", step.loop, _write_loop),
+        ("compensate", step.compensate, str),
+        ("required_capabilities", step.capabilities, list),
         ("metadata", step.metadata, dict),
     ]
     for key, value, write in writers:
         if value:
             data[key] = write(value)
+    if step.config is not None:
+        data["config"] = KINDS[step.kind].write(step.config)
     if step.input is not None:
         data["input"] = step.input
     return data
+
+
+def _usual_group(step: Step) -> bool:
+    """Whether a step's group goes without saying."""
+    return step.kind == "agent" and step.group == AGENT_GROUP
 
 
 def _write_retry(policy: RetryPolicy) -> dict[str, Any]:
@@ -371,18 +318,6 @@ def _write_condition(condition: Condition) -> dict[str, Any]:
         "op": condition.op,
         "value": condition.value,
     }
-
-
-def _write_loop(loop: LoopConfig) -> dict[str, Any]:
-    data: dict[str, Any] = {"max_iterations": loop.max_iterations}
-    if loop.max_duration_ms:
-        data["max_duration"] = durations.text_of_ms(loop.max_duration_ms)
-    if loop.loop_delay_ms:
-        data["loop_delay"] = durations.text_of_ms(loop.loop_delay_ms)
-    for key in ("budget_warn_at", "budget_force_at"):
-        if getattr(loop, key):
-            data[key] = getattr(loop, key)
-    return data
 
 
 def encode_workflow(workflow: Workflow) -> tuple[str, bytes]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core.graph import Graph, Node
-from dagnats.core.inputs import Lookup, lookup_in
+from dagnats.core.graph import Graph, Grown, Node, grow
+from dagnats.core.inputs import lookup_in
+from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
-from dagnats.core.scope import Scope
+from dagnats.core.scope import Growth, Next, Scope
 from dagnats.core.state import OPEN, StepError, StepState
+from dagnats.core.templates import Lookup
 
 Ending = tuple[str, StepError | None, int]  # status, reason, position of the step that failed or -1
 
@@ -17,7 +19,7 @@ Ending = tuple[str, StepError | None, int]  # status, reason, position of the st
 class Draft:
     """Changes to a run, collected: which steps moved, what is still to be settled, how it ends."""
 
-    __slots__ = ("at_ms", "changed", "ending", "graph", "open", "run", "worklist")
+    __slots__ = ("at_ms", "changed", "ending", "graph", "open", "output", "run", "told", "worklist")
 
     def __init__(self, run: Run, graph: Graph, at_ms: int) -> None:
         self.run = run
@@ -25,13 +27,17 @@ class Draft:
         self.at_ms = at_ms
         self.changed: dict[int, StepState] = {}
         self.worklist: list[int] = []
+        self.told: list[int] = []  # durable calls whose callers may be waiting
         self.open = run.open
         self.ending: Ending | None = None
+        self.output: Raw = ABSENT
 
-    def state(self, position: int) -> StepState:
+    def __getitem__(self, position: int) -> StepState:
         """A step's state as of now."""
         changed = self.changed.get(position)
         return self.run.steps[position] if changed is None else changed
+
+    state = __getitem__
 
     def put(self, position: int, state: StepState) -> None:
         """Move a step; one that is no longer open is to be settled."""
@@ -39,25 +45,52 @@ class Draft:
         if state.status not in OPEN:
             self.worklist.append(position)
 
+    def move(self, position: int, following: Next) -> range:
+        """Move a step, and let the graph grow where that says so; the positions that are new."""
+        if isinstance(following, StepState):
+            self.put(position, following)
+            return range(0)
+        new = self._grow(position, following)
+        self.put(position, following.state)
+        return new
+
+    def _grow(self, owner: int, growth: Growth) -> range:
+        grown = Grown(owner, growth.steps, growth.items)
+        first = len(self.graph.nodes)
+        self.graph = grow(self.graph, grown)
+        nodes = self.graph.nodes[first:]
+        inputs = growth.inputs or (ABSENT,) * len(nodes)
+        fresh = [
+            StepState(blockers=len(node.parents), input=given)
+            for node, given in zip(nodes, inputs, strict=True)
+        ]
+        self.run = replace(
+            self.run,
+            graph=self.graph,
+            steps=self.run.steps.extended(fresh),
+            growth=(*self.run.growth, grown),
+        )
+        return range(first, first + len(nodes))
+
     def scope(self, node: Node) -> Scope:
         """What the step's kind sees."""
         policy = node.step.retry or self.graph.workflow.default_retry
-        return Scope(self.run.id, node, self.state(node.position), policy, self.at_ms)
+        return Scope(self.run, node, self[node.position], policy, self.at_ms, self)
 
     def lookup(self) -> Lookup:
         """Outputs by step id as of now; the empty name is the run's input."""
-        before = lookup_in(self.graph, self.run.steps, self.run.input)
-
-        def lookup(step: str) -> Raw:
-            changed = self.changed.get(self.graph.index[step]) if step else None
-            return before(step) if changed is None or not changed.output else changed.output
-
-        return lookup
+        return lookup_in(self.graph, self, self.run.input)
 
     def end(self, status: str, error: StepError | None = None, failed_at: int = -1) -> None:
         """The run ends; the first ending counts."""
         if self.ending is None:
             self.ending = (status, error, failed_at)
+
+    def owned(self, position: int) -> list[int]:
+        """The positions that a step owns: items, a plan's steps, and calls of its current iteration."""
+        state = self[position]
+        own = state.owned
+        return [*(range(own.first, own.first + own.count) if own else ()), *state.calls]
 
     def result(self, **changes: object) -> Run:
         """The run with everything that moved."""

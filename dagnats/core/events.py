@@ -18,7 +18,13 @@ FailureKind = Literal["retriable", "non_retriable", "retry_after", "timeout", "w
 
 
 class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defaults=True):
-    """A client asked for a run. ``definition`` is the content hash that pins the workflow."""
+    """A client asked for a run. ``definition`` is the content hash that pins the workflow.
+
+    A child names its ``parent`` run and the ticket there, how deep below the ``root`` run it is, and whether
+    it is ``detached``. A run that continues another names the ``previous`` one, and is number ``chain`` of
+    those that do. ``fork`` is the state (``core.fork``) in which a run begins that shares the history of
+    another up to there.
+    """
 
     workflow: str
     definition: str
@@ -27,6 +33,14 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     tags: tuple[str, ...] = ()
     key: str = ""
     start: str = ""
+    parent: str = ""
+    parent_ticket: str = ""
+    detached: bool = False
+    root: str = ""
+    depth: int = 0
+    previous: str = ""
+    chain: int = 0
+    fork: Raw = ABSENT
 
 
 class CancelRequested(
@@ -72,6 +86,89 @@ class StepContinued(_Outcome, frozen=True, kw_only=True, tag="step.continued", o
     checkpoint: Raw = ABSENT
 
 
+class StepPlanned(_Outcome, frozen=True, kw_only=True, tag="step.planned", omit_defaults=True):
+    """A planner returned a plan: ``{"steps": […]}`` in the form of a workflow file."""
+
+    plan: Raw
+
+
+class StepCalled(_Outcome, frozen=True, kw_only=True, tag="step.called", omit_defaults=True):
+    """A running handler asks for a durable call, number ``n`` (from 0) of its iteration.
+
+    ``step`` is what to run, in the form of a file's step, ``input`` what it receives.
+    """
+
+    n: int
+    step: Raw
+    input: Raw = Raw(b"null")
+
+
+class StepParked(_Outcome, frozen=True, kw_only=True, tag="step.parked", omit_defaults=True):
+    """A handler gave its slot up until its durable call number ``n`` is settled; it is entered again then."""
+
+    n: int
+
+
+class RunContinued(_Outcome, frozen=True, kw_only=True, tag="run.continued", omit_defaults=True):
+    """A handler ends the run, to go on as a new one with this input and an empty history."""
+
+    input: Raw = Raw(b"null")
+
+
+class SignalReceived(Struct, frozen=True, kw_only=True, tag="signal.received", omit_defaults=True):
+    """Somebody sent data to the run. Signals of a name are consumed in order, each once."""
+
+    name: str
+    payload: Raw = Raw(b"null")
+
+
+class ApprovalDecided(
+    Struct, frozen=True, kw_only=True, tag="approval.decided", omit_defaults=True
+):
+    """Somebody answered the question of a ticket. ``decision`` makes each answer tell itself apart."""
+
+    ticket: str
+    approved: bool
+    comment: str = ""
+    by: str = ""
+    answer: Raw = ABSENT
+    decision: str = ""
+
+
+class EventReceived(Struct, frozen=True, kw_only=True, tag="event.received", omit_defaults=True):
+    """An external event arrived that matches what a ticket waits for."""
+
+    ticket: str
+    name: str
+    payload: Raw = Raw(b"null")
+
+
+class RetryRequested(
+    Struct, frozen=True, kw_only=True, tag="run.retry_requested", omit_defaults=True
+):
+    """A client asked to open a failed run again, at the step that failed. ``epoch`` is the run's then."""
+
+    epoch: int
+    reason: str = ""
+
+
+class ChildStarted(Struct, frozen=True, kw_only=True, tag="child.started", omit_defaults=True):
+    """A detached child run is under way."""
+
+    ticket: str
+    child: str
+
+
+class ChildClosed(Struct, frozen=True, kw_only=True, tag="child.closed", omit_defaults=True):
+    """A child run has ended, or could not be started."""
+
+    ticket: str
+    child: str = ""
+    status: str
+    output: Raw = ABSENT
+    error: str = ""
+
+
 class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     """The server delivered the run's armed timer, which was due at ``due_ms`` (Unix time)."""
 
@@ -79,14 +176,40 @@ class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
 
 
 Outcome = StepSucceeded | StepFailed | StepContinued
-Fact = RunStarted | CancelRequested | StepSucceeded | StepFailed | StepContinued | TimerFired
+# Everything that a worker writes under a ticket, and whose nonce is checked.
+Answer = Outcome | StepPlanned | StepCalled | StepParked | RunContinued
+ANSWERS: Final = (
+    StepSucceeded, StepFailed, StepContinued, StepPlanned, StepCalled, StepParked, RunContinued,
+)  # fmt: skip
+Fact = (
+    RunStarted
+    | CancelRequested
+    | StepSucceeded
+    | StepFailed
+    | StepContinued
+    | StepPlanned
+    | StepCalled
+    | StepParked
+    | RunContinued
+    | SignalReceived
+    | ApprovalDecided
+    | EventReceived
+    | RetryRequested
+    | ChildStarted
+    | ChildClosed
+    | TimerFired
+)
 
 AUTHORS: Final[dict[type, Author]] = {
     RunStarted: "client",
     CancelRequested: "client",
-    StepSucceeded: "worker",
-    StepFailed: "worker",
-    StepContinued: "worker",
+    ApprovalDecided: "client",
+    RetryRequested: "client",
+    **dict.fromkeys(ANSWERS, "worker"),
+    ChildStarted: "scheduler",
+    ChildClosed: "scheduler",
+    EventReceived: "scheduler",
+    SignalReceived: "signal",
     TimerFired: "timer",
 }
 

@@ -8,41 +8,50 @@ crash doing what is ``outstanding`` again is all there is to recovery.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
 
 from msgspec.structs import replace
 
-from dagnats.core import durations, settle
-from dagnats.core.commands import ArmTimer, CloseRun, Command, DeadLetter
+from dagnats.core import apply, durations, fork, reopen, settle
+from dagnats.core.commands import (
+    Abandon,
+    ArmTimer,
+    AwaitEvent,
+    CloseRun,
+    Command,
+    DeadLetter,
+    ForgetEvent,
+    OpenRun,
+    StartSuccessor,
+    TellCaller,
+    TellParent,
+)
 from dagnats.core.draft import Draft
-from dagnats.core.events import (
-    CancelRequested,
-    Event,
-    Outcome,
-    RunStarted,
-    StepContinued,
-    StepFailed,
-    StepSucceeded,
-    TimerFired,
-)  # fmt: skip
+from dagnats.core.events import Event, Fact, RetryRequested, RunStarted, TimerFired
 from dagnats.core.graph import Graph
-from dagnats.core.kinds import KINDS
+from dagnats.core.inputs import lookup_in
+from dagnats.core.kinds import KINDS, wait_for_event
+from dagnats.core.matching import wanted
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
 from dagnats.core.scope import Scope
 from dagnats.core.state import (
-    CANCELLED,
+    CONTINUED,
     FAILED,
     OPEN,
     PENDING,
     QUEUED,
     RUNNING,
     UNSTARTED,
+    WAITING,
     StepError,
     StepState,
     step_of_ticket,
     ticket_text,
-)  # fmt: skip
+)
+from dagnats.core.templates import PathMissing
+
+# Kinds that leave something to be done when their step, or the run, is over.
+LASTING = frozenset({"respond", "sub_workflow", "wait_for_event"})
 
 
 def new_run(run_id: str, graph: Graph | None) -> Run:
@@ -60,31 +69,20 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
     if event.seq <= run.seq:
         return run, []
     seen = replace(run, seq=event.seq, facts=run.facts + 1)
-    if run.closed:
-        return seen, []
+    fact = event.fact
     if run.status == UNSTARTED:
-        return (
-            _start(seen, event.fact, event.at_ms)
-            if isinstance(event.fact, RunStarted)
-            else (seen, [])
-        )
+        return _start(seen, fact, event.at_ms) if isinstance(fact, RunStarted) else (seen, [])
     if seen.graph is None:  # only a run that failed at its start has none
         return seen, []
+    if run.closed:
+        return _reopen(seen, seen.graph, fact, event.at_ms)
     draft = Draft(seen, seen.graph, event.at_ms)
-    match event.fact:
-        case StepSucceeded() | StepFailed() | StepContinued() as outcome:
-            _apply_outcome(draft, outcome)
-        case TimerFired() as fired:
-            # The server says it is due, whatever its clock; but nothing later was asked for.
-            draft.at_ms = max(event.at_ms, min(fired.due_ms, run.armed_ms))
-            return _apply_timer(draft)
-        case CancelRequested() as request:
-            draft.end(CANCELLED, StepError(request.reason or "cancelled", "cancelled"))
-        case RunStarted():
-            return seen, []
-        case _:
-            assert_never(event.fact)
-    if not draft.changed and draft.ending is None:
+    if isinstance(fact, TimerFired):
+        # The server says it is due, whatever its clock; but nothing later was asked for.
+        draft.at_ms = max(event.at_ms, min(fact.due_ms, run.armed_ms))
+        return _apply_timer(draft)
+    apply.fact(draft, fact)
+    if not draft.changed and not draft.told and draft.ending is None and draft.run is seen:
         return seen, []
     return _conclude(draft, run)
 
@@ -98,17 +96,36 @@ def fold(run: Run, events: Iterable[Event]) -> Run:
 
 def outstanding(run: Run) -> list[Command]:
     """Everything that must be in force given the state; doing it again is harmless."""
-    if run.closed:
-        return _closing(run)
     commands: list[Command] = []
     if run.graph is None or run.status == UNSTARTED:
-        return commands
+        return _closing(run) if run.closed else commands
+    if run.opened:
+        commands.append(OpenRun(run.id, run.opened))
+    if run.closed:
+        return [*commands, *_closing(run)]
+    if run.detached:
+        commands.append(TellParent(run.id, started=True))
     for node in run.graph.nodes:
-        state = run.steps[node.position]
-        if state.status != PENDING and state.status in OPEN:
+        if run.steps[node.position].status != PENDING:
             commands.extend(KINDS[node.step.kind].in_force(_scope(run, run.graph, node.position)))
+    commands.extend(_watches(run, run.graph))
     if run.armed_ms:
         commands.append(ArmTimer(run.id, run.armed_ms))
+    return commands
+
+
+def _watches(run: Run, graph: Graph) -> list[Command]:
+    """The external events that would cancel the run.
+
+    A run whose input does not say what they must match has failed at its start (``_start``).
+    """
+    commands: list[Command] = []
+    lookup = lookup_in(graph, run.steps, run.input)
+    for number, watch in enumerate(graph.workflow.cancel_on):
+        left = watch.match.left if watch.match else ""
+        ticket = f"{apply.CANCEL_TICKET}{number}"
+        value = wanted(watch.match, lookup)
+        commands.append(AwaitEvent(run.id, ticket, watch.event, left, value, run.started_ms))
     return commands
 
 
@@ -134,32 +151,65 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
     started = replace(
         run, status=RUNNING, workflow=fact.workflow, definition=fact.definition, input=fact.input,
         metadata=fact.metadata, tags=fact.tags, started_ms=at_ms, deadline_ms=at_ms + limit if limit else 0,
+        parent=fact.parent, parent_ticket=fact.parent_ticket, detached=fact.detached,
+        root=fact.root or run.id, depth=fact.depth, previous=fact.previous, chain=fact.chain,
     )  # fmt: skip
     if graph is None:
-        message = (
-            f'definition {fact.definition} of workflow "{fact.workflow}" is not in the registry'
-        )
-        gone = replace(
-            started, status=FAILED, closed_ms=at_ms, error=StepError(message, "definition_missing")
-        )
-        return gone, _closing(gone)
+        text = f'definition {fact.definition} of workflow "{fact.workflow}" is not in the registry'
+        return _stillborn(started, at_ms, StepError(text, "definition_missing"))
+    if fact.fork:
+        return _branch(started, graph, fact, at_ms)
     started = replace(started, steps=graph.fresh, open=graph.counted)
     draft = Draft(started, graph, at_ms)
-    violation = schema_violation(graph.workflow.input_schema, started.input)
+    problem = _input_problem(started, graph)
+    if problem:
+        draft.end(FAILED, StepError(f"input of the run: {problem}", "invalid_input"))
+        return _conclude(draft, started)
+    settle.begin(draft)
+    after, commands = _conclude(draft, started)
+    if after.closed:
+        return after, commands
+    also: list[Command] = [TellParent(run.id, started=True)] if fact.detached else []
+    return after, [*also, *_watches(after, graph), *commands]
+
+
+def _input_problem(run: Run, graph: Graph) -> str:
+    """Why the run cannot begin with its input; empty when it can."""
+    violation = schema_violation(graph.workflow.input_schema, run.input)
     if violation:
-        draft.end(FAILED, StepError(f"input of the run: {violation}", "invalid_input"))
-    else:
-        settle.begin(draft)
-    return _conclude(draft, started)
+        return violation
+    lookup = lookup_in(graph, run.steps, run.input)
+    for watch in graph.workflow.cancel_on:
+        try:
+            wanted(watch.match, lookup)
+        except PathMissing as missing:
+            return f'cancel_on "{watch.event}": {missing}'
+    return ""
 
 
-def _apply_outcome(draft: Draft, fact: Outcome) -> None:
-    position = draft.graph.index.get(step_of_ticket(fact.ticket))
-    if position is None:
-        return
-    node, state = draft.graph.nodes[position], draft.state(position)
-    if state.status == QUEUED and fact.ticket == ticket_text(node.step.id, state):
-        draft.put(position, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
+def _stillborn(run: Run, at_ms: int, error: StepError) -> tuple[Run, list[Command]]:
+    gone = replace(run, status=FAILED, closed_ms=at_ms, error=error)
+    return gone, _closing(gone)
+
+
+def _branch(run: Run, graph: Graph, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
+    """The run begins in the middle of another's history."""
+    begun = fork.begun(run, graph, fact, at_ms)
+    if begun is None:
+        text = "the state that the run was to begin with cannot be read by this version"
+        return _stillborn(run, at_ms, StepError(text, "invalid_fork"))
+    return begun, outstanding(begun)
+
+
+def _reopen(run: Run, graph: Graph, fact: Fact, at_ms: int) -> tuple[Run, list[Command]]:
+    """A closed run absorbs everything but the request to go on."""
+    if not isinstance(fact, RetryRequested):
+        return run, []
+    draft = reopen.reopened(run, graph, fact, at_ms)
+    if draft is None:
+        return run, []
+    after, commands = _conclude(draft, run, rearm=True)
+    return after, [OpenRun(run.id, fact.epoch), *_watches(after, graph), *commands]
 
 
 def _apply_timer(draft: Draft) -> tuple[Run, list[Command]]:
@@ -168,12 +218,12 @@ def _apply_timer(draft: Draft) -> tuple[Run, list[Command]]:
     before, draft.run = run, replace(run, armed_ms=0)
     if run.deadline_ms and draft.at_ms >= run.deadline_ms:
         limit = durations.text_of_ms(draft.graph.workflow.timeout_ms)
-        draft.end(FAILED, StepError(f"timeout: the run took longer than {limit}", "timeout"))
-        return _conclude(draft, before)
+        settle.fail(draft, StepError(f"timeout: the run took longer than {limit}", "timeout"))
+        return _conclude(draft, before, rearm=True)
     for node in draft.graph.nodes:
         state = run.steps[node.position]
         if state.status in OPEN and 0 < state.deadline_ms <= draft.at_ms:
-            draft.put(node.position, KINDS[node.step.kind].on_due(draft.scope(node)))
+            settle.move(draft, node, KINDS[node.step.kind].on_due(draft.scope(node)))
     return _conclude(draft, before, rearm=True)
 
 
@@ -191,6 +241,9 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     if arm:
         after = replace(after, armed_ms=due)
     commands = _newly_in_force(before, after, draft)
+    if after.epoch > before.epoch and after.saga is not None:
+        commands.insert(0, Abandon(after.id, after.epoch))
+    commands.extend(_told(after, draft))
     if arm:
         commands.append(ArmTimer(after.id, due))
     return after, commands
@@ -208,29 +261,61 @@ def _next_due(run: Run, draft: Draft, *, everywhere: bool) -> int:
 def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:
     commands: list[Command] = []
     for position in sorted(draft.changed):
-        state = after.steps[position]
-        if state.status == PENDING or state.status not in OPEN:
+        if after.steps[position].status == PENDING:
             continue
         kind = KINDS[draft.graph.nodes[position].step.kind]
         known: set[str] = set()
-        if len(before.steps) and before.steps[position].status != PENDING:
+        if position < len(before.steps) and before.steps[position].status != PENDING:
             known = {command.id for command in kind.in_force(_scope(before, draft.graph, position))}
         commands.extend(
             c for c in kind.in_force(_scope(after, draft.graph, position)) if c.id not in known
         )
+        if kind is wait_for_event and after.steps[position].status != WAITING:
+            ticket = ticket_text(draft.graph.nodes[position].step.id, after.steps[position])
+            commands.append(ForgetEvent(after.id, ticket))
     return commands
+
+
+def _told(run: Run, draft: Draft) -> list[Command]:
+    """The durable calls that are settled while their callers wait under the ticket in force."""
+    return [
+        TellCaller(run.id, position)
+        for position in draft.told
+        if run.steps[draft.graph.nodes[position].owner].status == QUEUED
+    ]
 
 
 def _closing(run: Run) -> list[Command]:
     """What a closed run still owes the world; the mark comes last, so that it implies the rest."""
     commands: list[Command] = []
-    if run.failed_at >= 0 and run.graph is not None:
-        state = run.steps[run.failed_at]
-        ticket = ticket_text(run.graph.nodes[run.failed_at].step.id, state)
-        commands.append(DeadLetter(run.id, ticket, run.failed_at))
-    commands.append(CloseRun(run.id, run.abandoned))
+    if run.graph is not None and run.steps:
+        commands.extend(_duties(run, run.graph))
+        if run.failed_at >= 0:
+            state = run.steps[run.failed_at]
+            ticket = ticket_text(run.graph.nodes[run.failed_at].step.id, state)
+            commands.append(DeadLetter(run.id, ticket, run.failed_at))
+    if run.status == CONTINUED:
+        commands.append(StartSuccessor(run.id))
+    elif run.parent and not run.detached:
+        commands.append(TellParent(run.id, started=False, epoch=run.opened))
+    commands.append(CloseRun(run.id, run.abandoned, run.opened))
+    return commands
+
+
+def _duties(run: Run, graph: Graph) -> list[Command]:
+    """What steps leave to be done when the run is over: children to end, responses, look-outs."""
+    commands: list[Command] = []
+    for node in graph.nodes:
+        state = run.steps[node.position]
+        if state.status == PENDING or node.step.kind not in LASTING:
+            continue
+        commands.extend(KINDS[node.step.kind].in_force(_scope(run, graph, node.position)))
+        if node.step.kind == "wait_for_event" and state.attempt:
+            commands.append(ForgetEvent(run.id, ticket_text(node.step.id, state)))
+    watches = range(len(graph.workflow.cancel_on))
+    commands.extend(ForgetEvent(run.id, f"{apply.CANCEL_TICKET}{number}") for number in watches)
     return commands
 
 
 def _scope(run: Run, graph: Graph, position: int) -> Scope:
-    return Scope(run.id, graph.nodes[position], run.steps[position], None, 0)
+    return Scope(run, graph.nodes[position], run.steps[position], None, 0, run.steps)

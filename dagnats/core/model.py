@@ -6,6 +6,14 @@ from typing import Any, Final, Literal
 
 from msgspec import Raw, Struct
 
+from dagnats.limits import (
+    APPROVAL_MAX_MS,
+    DURATION_MAX_MS,
+    MAP_ITEMS_DEFAULT,
+    PLAN_STEPS_MAX,
+    SIGNAL_WAIT_DEFAULT_MS,
+)
+
 Strategy = Literal["fixed", "linear", "exponential"]
 Operator = Literal["==", "!=", "<", ">", "<=", ">="]
 
@@ -13,6 +21,7 @@ STRATEGIES: Final = ("fixed", "linear", "exponential")
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
+AGENT_GROUP: Final = "agent"  # where steps of kind agent wait when they name no worker group
 OPERATORS: Final = ("==", "!=", "<", ">", "<=", ">=")
 
 
@@ -40,7 +49,7 @@ class Condition(Struct, frozen=True):
     value: Any
 
 
-class LoopConfig(Struct, frozen=True, kw_only=True):
+class LoopConfig(Struct, frozen=True, kw_only=True, tag="agent_loop", omit_defaults=True):
     """The bounds of an agent loop. The two budget fields are hints that only the handler reads."""
 
     max_iterations: int
@@ -50,12 +59,118 @@ class LoopConfig(Struct, frozen=True, kw_only=True):
     budget_force_at: int = 0
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class MapConfig(Struct, frozen=True, kw_only=True, tag="map", omit_defaults=True):
+    """One ticket for each element of the input array.
+
+    ``concurrency`` items at once (0: all), ``tolerate`` of them, or ``tolerate_percent``, may fail; a failed
+    one's place in the output is ``null``. ``loop``: the items are agent loops.
+    """
+
+    max_items: int = MAP_ITEMS_DEFAULT
+    concurrency: int = 0
+    tolerate: int = 0
+    tolerate_percent: float = 0.0
+    loop: LoopConfig | None = None
+
+
+class ApprovalConfig(Struct, frozen=True, kw_only=True, tag="approval", omit_defaults=True):
+    """A question to people. ``quorum`` of them must say yes, one no is enough; silence is a no.
+
+    ``subject`` is where the notification goes (core NATS), ``form`` the JSON Schema of the answer.
+    """
+
+    subject: str = ""
+    timeout_ms: int = APPROVAL_MAX_MS
+    description: str = ""
+    metadata: dict[str, str] = {}
+    quorum: int = 1
+    form: Any = None
+
+
+class PlannerConfig(Struct, frozen=True, kw_only=True, tag="planner", omit_defaults=True):
+    """What a plan may hold. No ``allowed_tasks``: any task; ``max_depth`` 0: any depth.
+
+    ``tasks`` are what the allowed tasks' own decorators say, in the form of a file's step, ``schemas`` the
+    JSON Schemas of their inputs. ``preview`` has a person look at each plan before it is carried out.
+    """
+
+    max_steps: int = PLAN_STEPS_MAX
+    max_depth: int = 0
+    allowed_tasks: tuple[str, ...] = ()
+    tasks: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    preview: ApprovalConfig | None = None
+
+
+class SleepConfig(Struct, frozen=True, kw_only=True, tag="sleep", omit_defaults=True):
+    """Exactly one of a duration, a cron expression (its next match), a path into the run's input."""
+
+    duration_ms: int = 0
+    cron: str = ""
+    timezone: str = ""
+    until_input_path: str = ""
+
+
+class EventMatch(Struct, frozen=True):
+    """An event counts when its payload at ``left`` equals ``right``: ``input.…``, ``step.<id>.output.…``.
+
+    ``right`` may also be a template, which is what Python code makes of a reference or a constant.
+    """
+
+    left: str
+    right: Any
+
+
+class EventConfig(Struct, frozen=True, kw_only=True, tag="wait_for_event", omit_defaults=True):
+    """Which external event to wait for. No ``match``: any event of that name."""
+
+    event: str
+    match: EventMatch | None = None
+    timeout_ms: int = DURATION_MAX_MS
+
+
+class SignalConfig(Struct, frozen=True, kw_only=True, tag="wait_for_signal", omit_defaults=True):
+    """Which signal to wait for, and for how long."""
+
+    name: str
+    timeout_ms: int = SIGNAL_WAIT_DEFAULT_MS
+
+
+class ChildConfig(Struct, frozen=True, kw_only=True, tag="sub_workflow", omit_defaults=True):
+    """Which workflow to run as a child; a detached one is started and left alone."""
+
+    workflow: str
+    detach: bool = False
+
+
+class RespondConfig(Struct, frozen=True, kw_only=True, tag="respond", omit_defaults=True):
+    """What the caller of an HTTP-triggered run is answered. ``body_from`` is a path into the step's input."""
+
+    status: int = 200
+    headers: dict[str, str] = {}
+    body_from: str = ""
+    content_type: str = "application/json"
+
+
+Config = (
+    LoopConfig
+    | MapConfig
+    | PlannerConfig
+    | ApprovalConfig
+    | SleepConfig
+    | EventConfig
+    | SignalConfig
+    | ChildConfig
+    | RespondConfig
+)
+
+
+class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A node of a workflow.
 
     ``input`` is a template: JSON in which ``{"$input": "url"}`` and ``{"$step": "a", "path": "title"}``
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
-    object of all parents' outputs).
+    object of all parents' outputs). ``config`` is what the kind needs.
     """
 
     id: str
@@ -69,8 +184,23 @@ class Step(Struct, frozen=True, kw_only=True):
     skip_if: Condition | None = None
     when: Condition | None = None
     on_failure: str = ""
-    loop: LoopConfig | None = None
+    compensate: str = ""
+    config: Config | None = None
+    capabilities: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+
+    @property
+    def loop(self) -> LoopConfig | None:
+        """The bounds of an agent loop; None for other kinds."""
+        return self.config if isinstance(self.config, LoopConfig) else None
+
+
+class CancelOn(Struct, frozen=True, kw_only=True):
+    """An external event that cancels the run. ``timeout_ms``: only so long after the start (0: always)."""
+
+    event: str
+    match: EventMatch | None = None
+    timeout_ms: int = 0
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
@@ -82,6 +212,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     timeout_ms: int = 0
     default_retry: RetryPolicy | None = None
     idempotency_key: str = ""
+    cancel_on: tuple[CancelOn, ...] = ()
     output: Any = None
     input_schema: Any = None
     output_schema: Any = None

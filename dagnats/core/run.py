@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
-from dagnats.core.graph import Graph
+from dagnats.core.graph import Graph, Grown
 from dagnats.core.model import ABSENT
 from dagnats.core.state import CLOSED, UNSTARTED, StepError, StepState
 from dagnats.core.table import Table
+
+
+class Saga(Struct, frozen=True, omit_defaults=True):
+    """Compensation under way: the positions of what is still to be undone, next first, and why."""
+
+    left: tuple[int, ...]
+    trigger: int
+    error: StepError
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -17,6 +25,12 @@ class Run(Struct, frozen=True, kw_only=True):
     is when the run's one timer fires (0: none is armed), ``facts`` how many facts were folded,
     ``failed_at`` the position of the step whose failure closed the run (-1: none did), ``abandoned``
     that it closed while tickets were out.
+
+    ``epoch`` counts how often its tickets were all taken back: by re-opening it, and when compensation
+    began; ``opened`` is the epoch in which it was last re-opened (0: never was). ``growth`` is what was added
+    to its graph, ``planned`` how many steps by planners. ``signals`` were sent and not consumed, ``waits``
+    are the positions that wait for one, by name. ``next_input`` is what its successor begins with,
+    ``forked`` the run and place whose history it shares.
     """
 
     id: str
@@ -39,6 +53,22 @@ class Run(Struct, frozen=True, kw_only=True):
     error: StepError | None = None
     failed_at: int = -1
     abandoned: bool = False
+    parent: str = ""
+    parent_ticket: str = ""
+    detached: bool = False
+    root: str = ""
+    depth: int = 0
+    previous: str = ""
+    chain: int = 0
+    epoch: int = 0
+    opened: int = 0
+    growth: tuple[Grown, ...] = ()
+    planned: int = 0
+    signals: dict[str, tuple[Raw, ...]] = {}
+    waits: dict[str, tuple[int, ...]] = {}
+    saga: Saga | None = None
+    next_input: Raw = ABSENT
+    forked: str = ""
 
     @property
     def closed(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from dagnats.core.graph import Graph
+from dagnats.core.graph import Graph, Grown, grow
 from dagnats.core.model import ABSENT
-from dagnats.core.run import Run
+from dagnats.core.run import Run, Saga
 from dagnats.core.state import StepError, StepState
 from dagnats.core.table import Table
 
-VERSION = 1
+VERSION = 2
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,6 +37,22 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: StepError | None = None
     failed_at: int = -1
     abandoned: bool = False
+    parent: str = ""
+    parent_ticket: str = ""
+    detached: bool = False
+    root: str = ""
+    depth: int = 0
+    previous: str = ""
+    chain: int = 0
+    epoch: int = 0
+    opened: int = 0
+    growth: tuple[Grown, ...] = ()
+    planned: int = 0
+    signals: dict[str, tuple[Raw, ...]] = {}
+    waits: dict[str, tuple[int, ...]] = {}
+    saga: Saga | None = None
+    next_input: Raw = ABSENT
+    forked: str = ""
 
 
 _COPIED = tuple(name for name in Snapshot.__struct_fields__ if name not in ("version", "steps"))
@@ -60,7 +76,13 @@ def read(data: bytes) -> Snapshot | None:
 
 def restore(snapshot: Snapshot, graph: Graph | None) -> Run | None:
     """The run of a snapshot; None when there is no graph or it does not fit: fold the log instead."""
-    if graph is None or len(snapshot.steps) not in (0, len(graph.nodes)):
+    if graph is None:
+        return None
+    for grown in snapshot.growth:
+        if grown.owner >= len(graph.nodes):
+            return None
+        graph = grow(graph, grown)
+    if len(snapshot.steps) not in (0, len(graph.nodes)):
         return None
     values = {name: getattr(snapshot, name) for name in _COPIED}
     return Run(graph=graph, steps=Table[StepState].of(snapshot.steps), **values)

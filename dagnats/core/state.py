@@ -11,7 +11,7 @@ from dagnats.core.model import ABSENT
 # -- steps -----------------------------------------------------------------------------------------
 PENDING: Final = "pending"  # waits for its parents
 QUEUED: Final = "queued"  # its ticket is in force: queued or running
-WAITING: Final = "waiting"  # for a timer: back-off or loop delay
+WAITING: Final = "waiting"  # for a timer, a person, an event, a child, or the steps it owns
 COMPLETED: Final = "completed"
 SKIPPED: Final = "skipped"
 RECOVERED: Final = "recovered"  # failed, and its on_failure step made up for it
@@ -23,8 +23,13 @@ OPEN: Final = frozenset({PENDING, QUEUED, WAITING})
 
 # -- runs ------------------------------------------------------------------------------------------
 UNSTARTED: Final = "unstarted"
-RUNNING: Final = "running"  # runs end as completed, failed or cancelled
-CLOSED: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+RUNNING: Final = "running"
+COMPENSATED: Final = "compensated"  # failed, and everything that was done was undone
+COMPENSATE_FAILED: Final = "compensate_failed"
+CONTINUED: Final = "continued"  # as a new run, its successor
+CLOSED: Final = frozenset({COMPLETED, FAILED, CANCELLED, COMPENSATED, COMPENSATE_FAILED, CONTINUED})
+
+NOBODY: Final = -1  # no position
 
 
 class StepError(Struct, frozen=True, omit_defaults=True):
@@ -36,13 +41,32 @@ class StepError(Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
+class Owned(Struct, frozen=True, omit_defaults=True):
+    """The items of a map, or the steps of a plan: ``count`` positions from ``first`` on.
+
+    The first ``started`` of them may run; ``done`` are satisfied, ``lost`` failed and tolerated.
+    """
+
+    first: int
+    count: int
+    started: int = 0
+    done: int = 0
+    lost: int = 0
+
+
 class StepState(Struct, frozen=True, omit_defaults=True):
     """A step at one moment.
 
     ``blockers`` counts parents that are not satisfied yet. ``attempt`` counts executions from 1
-    within an iteration, ``iteration`` from 0. ``due_ms`` is when a waiting step goes on, ``bound_ms``
-    when a loop's time is over, ``since_ms`` when the ticket in force was dispatched. ``bypassed``
-    marks a step that was skipped because a failure above it was recovered.
+    within an iteration, ``spent`` those before the run was re-opened, ``iteration`` from 0, ``resume`` how
+    often a parked step was entered again. ``due_ms`` is when a waiting step goes on, ``bound_ms``
+    when a loop's or a question's time is over, ``since_ms`` when the ticket in force was dispatched.
+    ``bypassed`` marks a step that was skipped because a failure above it was recovered.
+
+    ``input`` is given to steps that were added to a running graph. ``calls`` are the positions of the
+    durable calls of the current iteration, ``parked`` the one a parked step waits for. ``match`` is the
+    value that an event must have, ``votes`` who has approved, ``cause`` the owned step whose failure
+    failed this one, ``caller`` in which attempt of its caller a durable call was made.
     """
 
     status: str = PENDING
@@ -58,17 +82,29 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     error: StepError | None = None
     checkpoint: Raw = ABSENT
     bypassed: bool = False
+    input: Raw = ABSENT
+    spent: int = 0
+    resume: int = 0
+    owned: Owned | None = None
+    calls: tuple[int, ...] = ()
+    parked: int = NOBODY
+    match: str = ""
+    votes: tuple[str, ...] = ()
+    cause: int = NOBODY
+    caller: int = 0
 
     @property
     def deadline_ms(self) -> int:
         """The earliest moment at which this step needs the engine; 0 for never."""
-        if self.status == WAITING:
+        if self.status == WAITING and self.due_ms:
             return min(self.due_ms, self.bound_ms) if self.bound_ms else self.due_ms
-        return self.bound_ms if self.status == QUEUED else 0
+        return self.bound_ms if self.status in (QUEUED, WAITING) else 0
 
 
 def ticket_text(step: str, state: StepState) -> str:
-    """The ticket of a step's current attempt: ``<step>/<attempt>/<iteration>``."""
+    """The ticket of a step's current attempt: ``<step>/<attempt>/<iteration>``, resumed ones ``…/<resume>``."""
+    if state.resume:
+        return f"{step}/{state.attempt}/{state.iteration}/{state.resume}"
     return f"{step}/{state.attempt}/{state.iteration}"
 
 

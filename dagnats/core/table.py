@@ -47,6 +47,14 @@ class Table(Generic[T]):
     def __repr__(self) -> str:
         return f"Table({list(self)!r})"
 
+    def extended(self, items: Iterable[T]) -> Table[T]:
+        """The table with more entries at its end."""
+        row = (*self._chunks[-1], *items) if self._length & _MASK else tuple(items)
+        whole = self._chunks[:-1] if self._length & _MASK else self._chunks
+        more = tuple(row[start : start + _SIZE] for start in range(0, len(row), _SIZE))
+        length = sum(map(len, more)) + len(whole) * _SIZE
+        return Table(whole + more, length)
+
     def replace(self, changes: Mapping[int, T]) -> Table[T]:
         """The table with the entries at some positions changed."""
         if not changes:

@@ -162,6 +162,18 @@ def _fill(found: tuple[str, Path], lookup: Lookup) -> Raw:
     return select(lookup(step), path, source)
 
 
+def renamed(template: object, name: Callable[[str], str]) -> Any:
+    """The template with every step it looks at under another name."""
+    members, items = _object(template), _array(template)
+    if members is not None:
+        if "$step" in members:
+            return {**members, "$step": name(members["$step"])}
+        if "$input" in members or "$literal" in members:
+            return members
+        return {key: renamed(part, name) for key, part in members.items()}
+    return template if items is None else [renamed(part, name) for part in items]
+
+
 def literal(value: object) -> object:
     """Plain JSON as a template: guarded where it would be taken for a hole."""
     members, items = _object(value), _array(value)

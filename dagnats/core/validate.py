@@ -7,32 +7,27 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from dagnats.core.kinds import KINDS, KINDS_LATER
-from dagnats.core.model import (
-    OPERATORS,
-    STRATEGIES,
-    Advice,
-    Condition,
-    Problem,
-    RetryPolicy,
-    Step,
-    Workflow,
+from dagnats.core.kinds import KINDS
+from dagnats.core.matching import match_problems
+from dagnats.core.model import OPERATORS, Advice, Condition, Problem, Step, Workflow
+from dagnats.core.problems import (
+    duration_problems,
+    metadata_problems,
+    name_problems,
+    retry_problems,
 )
 from dagnats.core.schemas import schema_problem
 from dagnats.core.templates import holes, path_of
 from dagnats.limits import (
+    CANCEL_ON_MAX,
     DURATION_MAX_MS,
-    ITERATIONS_MAX,
-    METADATA_ENTRIES_MAX,
     NAME_LENGTH_MAX,
-    RETRIES_MAX,
     STEP_TIMEOUT_MAX_MS,
     STEPS_MAX,
-)  # fmt: skip
+)
 
 _STEP_ID = re.compile(rf"[A-Za-z0-9_.\-]{{1,{NAME_LENGTH_MAX}}}\Z")
-_MULTIPLIER_MAX = 1_000_000
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CAPABILITIES = ("control-plane",)
 
 
 def problems_of(workflow: Workflow) -> list[Problem]:
@@ -51,7 +46,9 @@ def advice_on(workflow: Workflow) -> list[Advice]:
     if workflow.output_schema is not None:
         message = "output_schema is kept and shown, but outputs are not checked against it yet"
         advice.append(Advice("output_schema", message))
-    handlers = {step.on_failure for step in workflow.steps if step.on_failure}
+    handlers = {
+        name for step in workflow.steps for name in (step.on_failure, step.compensate) if name
+    }
     for step in workflow.steps:
         if step.id in handlers and (step.input is not None or step.skip_if or step.when):
             message = f'step "{step.id}" runs on failure and is told of it; its input, skip_if and when do nothing'
@@ -67,9 +64,9 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield Problem(
             "workflow.steps", f"{len(workflow.steps)} steps", f"split it: at most {STEPS_MAX}"
         )
-    yield from _duration_problems("workflow.timeout", workflow.timeout_ms, DURATION_MAX_MS)
+    yield from duration_problems("workflow.timeout", workflow.timeout_ms, DURATION_MAX_MS)
     if workflow.default_retry:
-        yield from _retry_problems("workflow.default_retry", workflow.default_retry)
+        yield from retry_problems("workflow.default_retry", workflow.default_retry)
     if workflow.idempotency_key and "" in workflow.idempotency_key.split("."):
         yield Problem(
             "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
@@ -78,16 +75,14 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
     if problem:
         yield Problem("workflow.input_schema", problem, "correct the schema")
     yield from _template_problems("workflow.output", workflow.output, known, None)
-
-
-def name_problems(where: str, name: str) -> Iterator[Problem]:
-    """Problems of a workflow's or task's name."""
-    if not name:
-        yield Problem(where, "the name is missing", "give it a name")
-    elif len(name.encode()) > NAME_LENGTH_MAX:
-        yield Problem(where, "the name is too long", f"use at most {NAME_LENGTH_MAX} bytes")
-    elif _CONTROL.search(name):
-        yield Problem(where, "the name holds control characters", "remove them")
+    if len(workflow.cancel_on) > CANCEL_ON_MAX:
+        what = f"{len(workflow.cancel_on)} events"
+        yield Problem("workflow.cancel_on", what, f"name at most {CANCEL_ON_MAX}")
+    for number, watch in enumerate(workflow.cancel_on):
+        where = f"workflow.cancel_on[{number}]"
+        yield from name_problems(f"{where}.event", watch.event)
+        yield from duration_problems(f"{where}.timeout", watch.timeout_ms, DURATION_MAX_MS)
+        yield from match_problems(f"{where}.match", watch.match, None)
 
 
 def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
@@ -118,25 +113,48 @@ def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
 
 
 def _handler_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
+    """Steps that run only for others: on failure, or to undo."""
     handlers = {step.on_failure for step in workflow.steps if step.on_failure}
-    if workflow.steps and known <= handlers:
-        yield Problem(
-            "workflow.steps", "every step is an on_failure step", "add a step that runs first"
-        )
-    for step in workflow.steps:
-        where, target = f'step "{step.id}"', step.on_failure
-        if target and target not in known:
+    undoers = Counter(step.compensate for step in workflow.steps if step.compensate)
+    aux = handlers | set(undoers)
+    if workflow.steps and known <= aux:
+        what = "every step runs only on failure or to undo another"
+        yield Problem("workflow.steps", what, "add a step that runs first")
+    for name in handlers & set(undoers):
+        what = "it is both an on_failure and a compensate step"
+        yield Problem(f'step "{name}"', what, "use two steps; they may run the same task")
+    for name, count in undoers.items():
+        if count > 1:
             yield Problem(
-                where, f'on_failure names "{target}", which is no step', "correct the name"
+                f'step "{name}"', f"it is to undo {count} steps", "give each a step of its own"
             )
-        if target and target == step.id:
-            yield Problem(where, "on_failure names the step itself", "name another step")
-        if step.id in handlers and step.depends_on:
-            yield Problem(where, "it is an on_failure step and has depends_on", "remove depends_on")
+    for step in workflow.steps:
+        where = f'step "{step.id}"'
+        yield from _target_problems(where, step, known)
+        if step.id in aux:
+            yield from _aux_problems(
+                where, step, "on_failure" if step.id in handlers else "compensate"
+            )
         for name in step.depends_on:
-            if name in handlers:
-                cure = "depend on the step whose failure it handles"
+            if name in aux:
+                cure = "depend on the step that it stands by"
                 yield Problem(where, f'depends on "{name}", which runs only on failure', cure)
+
+
+def _target_problems(where: str, step: Step, known: set[str]) -> Iterator[Problem]:
+    for key, target in (("on_failure", step.on_failure), ("compensate", step.compensate)):
+        if target and target not in known:
+            yield Problem(where, f'{key} names "{target}", which is no step', "correct the name")
+        if target and target == step.id:
+            yield Problem(where, f"{key} names the step itself", "name another step")
+
+
+def _aux_problems(where: str, step: Step, role: str) -> Iterator[Problem]:
+    article = "an" if role[0] in "aeiou" else "a"
+    if step.depends_on:
+        yield Problem(where, f"it is {article} {role} step and has depends_on", "remove depends_on")
+    if step.compensate:
+        yield Problem(where, f"it is {article} {role} step and has compensate", "remove compensate")
 
 
 def _step_problems(step: Step, known: set[str]) -> Iterator[Problem]:
@@ -144,71 +162,39 @@ def _step_problems(step: Step, known: set[str]) -> Iterator[Problem]:
     if not _STEP_ID.match(step.id):
         cure = f"use 1 to {NAME_LENGTH_MAX} letters, digits, '_', '-' or '.'"
         yield Problem(where, "the id cannot be used", cure)
-    if step.kind in KINDS_LATER:
-        return
     if step.kind not in KINDS:
         yield Problem(where, f'unknown type "{step.kind}"', f"types: {', '.join(KINDS)}")
-    yield from _routing_problems(where, step)
-    yield from _duration_problems(f"{where}.timeout", step.timeout_ms, STEP_TIMEOUT_MAX_MS)
+        return
+    kind = KINDS[step.kind]
+    yield from _routing_problems(where, step, needs_task=kind.NEEDS_TASK)
+    yield from duration_problems(f"{where}.timeout", step.timeout_ms, STEP_TIMEOUT_MAX_MS)
     if step.retry:
-        yield from _retry_problems(f"{where}.retry", step.retry)
+        yield from retry_problems(f"{where}.retry", step.retry)
     for name, condition in (("skip_if", step.skip_if), ("when", step.when)):
         if condition:
             yield from _condition_problems(f"{where}.{name}", condition, step)
     yield from _template_problems(f"{where}.input", step.input, known, step)
-    if len(step.metadata) > METADATA_ENTRIES_MAX:
-        yield Problem(
-            f"{where}.metadata", "too many entries", f"keep at most {METADATA_ENTRIES_MAX}"
-        )
-    if step.kind == "agent_loop":
-        yield from _loop_problems(where, step)
+    yield from metadata_problems(f"{where}.metadata", step.metadata)
+    for name in step.capabilities:
+        if name not in _CAPABILITIES:
+            cure = f"capabilities: {', '.join(_CAPABILITIES)}"
+            yield Problem(f"{where}.required_capabilities", f'unknown capability "{name}"', cure)
+    yield from kind.problems(where, step)
 
 
-def _routing_problems(where: str, step: Step) -> Iterator[Problem]:
+def _routing_problems(where: str, step: Step, *, needs_task: bool) -> Iterator[Problem]:
+    if not needs_task:
+        for what, value in (("task", step.task), ("worker_group", step.group)):
+            if value:
+                cure = f'remove "{what}", or change the type'
+                yield Problem(where, f'a step of type "{step.kind}" has no {what}', cure)
+        return
     if not step.task:
         yield Problem(where, "the task is missing", 'name the task that runs it: "task": "…"')
     else:
         yield from name_problems(f"{where}.task", step.task)
     if step.group:
         yield from name_problems(f"{where}.worker_group", step.group)
-
-
-def _loop_problems(where: str, step: Step) -> Iterator[Problem]:
-    loop = step.loop
-    if loop is None or not 1 <= loop.max_iterations <= ITERATIONS_MAX:
-        cure = f"set max_iterations to 1 … {ITERATIONS_MAX}"
-        yield Problem(f"{where}.config.max_iterations", "an agent loop needs a bound", cure)
-    if loop is not None:
-        yield from _duration_problems(
-            f"{where}.config.max_duration", loop.max_duration_ms, DURATION_MAX_MS
-        )
-        yield from _duration_problems(
-            f"{where}.config.loop_delay", loop.loop_delay_ms, DURATION_MAX_MS
-        )
-
-
-def _duration_problems(where: str, value_ms: int, most_ms: int) -> Iterator[Problem]:
-    if value_ms < 0:
-        yield Problem(where, "is negative", "write a positive duration or leave it out")
-    elif value_ms > most_ms:
-        hours = most_ms // 3_600_000
-        yield Problem(where, "is too long", f"write at most {hours}h")
-
-
-def _retry_problems(where: str, policy: RetryPolicy) -> Iterator[Problem]:
-    if not 1 <= policy.attempts <= RETRIES_MAX + 1:
-        yield Problem(
-            f"{where}.max_attempts", f"{policy.attempts - 1} retries", f"use 0 … {RETRIES_MAX}"
-        )
-    if policy.strategy not in STRATEGIES:
-        cure = f"use one of {', '.join(STRATEGIES)}"
-        yield Problem(f"{where}.strategy", f'unknown strategy "{policy.strategy}"', cure)
-    if policy.initial_ms < 1 or policy.max_ms < 0:
-        yield Problem(where, "a delay is negative or zero", "write positive durations")
-    if not 0 < policy.multiplier <= _MULTIPLIER_MAX:
-        yield Problem(f"{where}.multiplier", f"{policy.multiplier}", "use a number above 0")
-    if not 0 <= policy.jitter <= 1:
-        yield Problem(f"{where}.jitter", f"{policy.jitter}", "use a part between 0 and 1")
 
 
 def _condition_problems(where: str, condition: Condition, step: Step) -> Iterator[Problem]:

@@ -36,6 +36,7 @@ _BUCKET_AGES_MS: Final = {
     subjects.TRIGGERS: 0,
     subjects.LEASES: 0,
     subjects.SECRETS: 0,
+    subjects.WAITERS: DURATION_MAX_MS,
 }
 # Arming a timer again must reach the server; an id may be known, and its timer replaced.
 _REARM_NS: Final = 100_000_000

@@ -46,12 +46,18 @@ def decode_fact(subject: str, payload: bytes) -> Fact:
         fact = _facts.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CodecError(f"the message on {subject} is not a fact: {error}") from error
-    author = subject.rsplit(".", 1)[-1]
+    author = author_of(subject)
     if AUTHORS[type(fact)] != author:
         raise CodecError(
             f"the message on {subject} is a fact that only a {AUTHORS[type(fact)]} may write"
         )
     return fact
+
+
+def author_of(subject: str) -> str:
+    """Who wrote a fact: what its subject says after the run."""
+    found = _SUBJECT.match(subject)
+    return found[4].partition(".")[0] if found else ""
 
 
 def event_of(message: Entry | Delivery) -> Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import hmac
 from typing import Any, Final
 
 import msgspec
@@ -15,11 +16,24 @@ from dagnats.core.state import StepError
 _BLOCK_BYTES: Final = 64  # SHA-256
 
 
+class CallResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A durable call's recorded result: ``status`` is that of its step, ``step`` its id."""
+
+    n: int
+    step: str
+    status: str
+    output: Raw = ABSENT
+    error: str = ""
+    failure: str = ""
+
+
 class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A ticket with everything a worker needs. An outcome goes to ``answer_to``, with the nonce.
 
     ``attempt`` of ``attempts`` counts executions from 1, ``iteration`` from 0. ``error`` is why the attempt
-    before failed. Durations are milliseconds; 0 is no limit.
+    before failed. Durations are milliseconds; 0 is no limit. ``calls`` are the recorded results of the
+    iteration's durable calls, ``history`` how many facts the run has, ``epoch`` the run's: a notice that takes
+    tickets back names the last epoch it means. ``control``: the handler may use the control plane.
     """
 
     ticket: str
@@ -42,13 +56,25 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     budget_warn_at: int = 0
     budget_force_at: int = 0
+    kind: str = "task"
+    calls: tuple[CallResult, ...] = ()
+    epoch: int = 0
+    history: int = 0
+    parent: str = ""
+    root: str = ""
+    control: bool = False
 
 
 class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a run ended: ``completed``, ``failed`` or ``cancelled``. Times are the log's."""
+    """How a run ended (one of ``core.state.CLOSED``), or ``running``: it had, and was opened again.
+
+    ``successor`` is the run that continues it, ``epoch`` the run's. Times are the log's.
+    """
 
     status: str
     workflow: str
+    successor: str = ""
+    epoch: int = 0
     output: Raw = ABSENT
     error: StepError | None = None
     started_ms: int = 0
@@ -56,10 +82,11 @@ class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CancelledNotice(Struct, frozen=True, kw_only=True):
-    """Told to all workers: this run is over, whatever you are doing for it."""
+    """Told to all workers: this run's tickets up to an epoch are taken back, whatever you are doing."""
 
     run: str
     reason: str = ""
+    epoch: int = 0
 
 
 class StartedNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,6 +96,60 @@ class StartedNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ticket: str
     worker: str = ""
     detail: Raw = ABSENT
+
+
+class SettledNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Live only, to one worker: a durable call of a ticket is settled."""
+
+    run: str
+    ticket: str
+    result: CallResult
+
+
+class ApprovalNotice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What people are told of a question. ``show`` is what it is about, ``expires_at`` RFC 3339 in UTC."""
+
+    token: str
+    run_id: str
+    step_id: str
+    ticket: str
+    workflow: str
+    subject: str = ""
+    description: str = ""
+    metadata: dict[str, str] = {}
+    show: Raw = ABSENT
+    form: Any = None
+    quorum: int = 1
+    expires_at: str = ""
+
+
+class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The mark that a question was put; the token is not in it."""
+
+    ticket: str
+    subject: str
+    expires_at: str
+
+
+class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The mark that holds a run's response, for whoever waits for it."""
+
+    ticket: str
+    status: int = 200
+    headers: dict[str, str] = {}
+    content_type: str = "application/json"
+    body: Raw = Raw(b"null")
+
+
+class Waiter(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who waits for an external event. ``left`` empty: any event of that name."""
+
+    run: str
+    ticket: str
+    event: str
+    left: str = ""
+    value: str = ""
+    since_ms: int = 0
 
 
 class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,6 +183,11 @@ class BlobRef(Struct, frozen=True):
 
     name: str = msgspec.field(name="$dagnats.blob")
     size: int = 0
+
+
+def approval_token(secret: bytes, run: str, ticket: str) -> str:
+    """What answers a question from outside: HMAC-SHA256 of it, 64 digits. Made when needed, stored nowhere."""
+    return hmac.new(secret, f"approval:{run}/{ticket}".encode(), hashlib.sha256).hexdigest()
 
 
 @functools.lru_cache(maxsize=8)

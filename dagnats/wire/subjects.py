@@ -28,6 +28,7 @@ TRIGGERS: Final = "dagnats_triggers"
 LEASES: Final = "dagnats_leases"
 SECRETS: Final = "dagnats_secrets"
 BLOBS: Final = "dagnats_blobs"
+WAITERS: Final = "dagnats_waiters"
 
 # -- headers ---------------------------------------------------------------------------------------
 MSG_ID: Final = "Nats-Msg-Id"
@@ -52,6 +53,9 @@ QUEUE_SOURCE: Final = (
 STARTS: Final = "dagnats.fact.*.*.client"
 CANCELLED: Final = "dagnats.live.cancelled"
 ASK: Final = "dagnats.ask.*"
+
+APPROVALS: Final = "dagnats.live.approval"  # where questions go that name no subject
+EVENTS_INBOX: Final = "dagnats.event.>"
 
 DEFAULT_GROUP: Final = "_"
 
@@ -171,6 +175,21 @@ def stream_of_run(run: str, step: str = "") -> str:
 def live(run: str) -> str:
     """Live notices about a run (core NATS): started, progress, heartbeats."""
     return f"dagnats.live.run.{run}"
+
+
+def settled(worker: str) -> str:
+    """Where a worker hears that durable calls of its handlers are settled (core NATS)."""
+    return f"dagnats.live.settled.{token(worker)}"
+
+
+def signal(partition: int, run: str, name: str) -> str:
+    """Where anybody sends a run a signal."""
+    return f"dagnats.fact.{partition}.{run}.signal.{token(name)}"
+
+
+def inbox(name: str) -> str:
+    """Where anybody publishes an external event."""
+    return f"dagnats.event.{token(name)}"
 
 
 def ask(run: str) -> str:

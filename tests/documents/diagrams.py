@@ -43,8 +43,8 @@ _LOOP: Final = LoopConfig(max_iterations=2, loop_delay_ms=1_000, max_duration_ms
 
 WORKFLOWS: Final = (
     Workflow(name="chain", steps=(Step(id="a", task="t", retry=_TWICE), Step(id="b", task="t", depends_on=("a",)))),
-    Workflow(name="loop", steps=(Step(id="a", task="t", kind="agent_loop", loop=_LOOP, retry=_TWICE),)),
-    Workflow(name="quick", steps=(Step(id="a", task="t", kind="agent_loop", loop=LoopConfig(max_iterations=2)),)),
+    Workflow(name="loop", steps=(Step(id="a", task="t", kind="agent_loop", config=_LOOP, retry=_TWICE),)),
+    Workflow(name="quick", steps=(Step(id="a", task="t", kind="agent_loop", config=LoopConfig(max_iterations=2)),)),
     Workflow(name="limited", timeout_ms=60_000, steps=(Step(id="a", task="t", retry=_TWICE),)),
     Workflow(
         name="rescued",

@@ -11,7 +11,7 @@ import pytest
 from dagnats import AgentContext, App, Client, Handle, Task, WorkflowBuilder, errors, settings
 from dagnats.core import definition
 from dagnats.core.events import AUTHORS, Fact
-from dagnats.core.kinds import FILE_NAMES, KINDS_LATER
+from dagnats.core.kinds import FILE_NAMES
 from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
@@ -87,7 +87,6 @@ def test_workflow_files_have_every_key():
     known |= {
         *definition.LOOP_KEYS,
         *FILE_NAMES,
-        *KINDS_LATER,
         *("step_id", "field", "op", "value"),
     }
     missing = (

@@ -84,7 +84,7 @@ def _step(rng: random.Random, name: str, parents: tuple[str, ...]) -> Step:
         retry=_retry(rng) if rng.random() < 0.5 else None,
         skip_if=condition if conditional < 0.12 else None,
         when=condition if conditional > 0.9 else None,
-        loop=_loop(rng) if loops else None,
+        config=_loop(rng) if loops else None,
     )
 
 

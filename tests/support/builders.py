@@ -43,7 +43,7 @@ def a_loop(name: str, *after: str, most: int = 3, **options: Any) -> Step:
     names = LoopConfig.__struct_fields__
     settings = {key: options.pop(key) for key in list(options) if key in names}
     loop = LoopConfig(max_iterations=most, **settings)
-    return a_step(name, *after, kind="agent_loop", loop=loop, **options)
+    return a_step(name, *after, kind="agent_loop", config=loop, **options)
 
 
 def retries(count: int, **options: Any) -> RetryPolicy:

@@ -135,7 +135,7 @@ def _step(choices: Choices, number: int, handlers: int) -> Step:
         task="work",
         depends_on=parents,
         retry=choices.pick(_POLICIES),
-        loop=loop,
+        config=loop,
         input=choices.pick(inputs),
         on_failure=choices.pick(("", "", "h0", "h1")[: 2 + handlers]),
         **{choices.pick(("skip_if", "when")): choices.pick((condition, None, None, None))},
@@ -150,7 +150,7 @@ def _handler(choices: Choices, number: int) -> Step:
         kind="agent_loop" if loop else "task",
         task="repair",
         retry=choices.pick(_POLICIES),
-        loop=loop,
+        config=loop,
         on_failure=choices.pick(("", "h0")) if number else "",
     )
 

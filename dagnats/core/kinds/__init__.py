@@ -2,10 +2,14 @@
 
 Each kind is a module with the same functions:
 
-* ``enter(scope)``: the step has become ready; its first state,
-* ``on_fact(scope, fact)``: a fact of the ticket in force; the next state,
+* ``enter(scope)``: the step has become ready; its first state, perhaps with steps of its own (``Growth``),
+* ``on_fact(scope, fact)``: an answer to the ticket in force; the next state,
 * ``on_due(scope)``: the step's own deadline has come; the next state,
-* ``in_force(scope)``: what must be in force given the state: the commands.
+* ``on_owned(scope, position)``: a step that this one owns is done or has failed; the next state,
+* ``in_force(scope)``: what must be in force given the state: the commands,
+
+and what they look like in workflow files: ``CONFIG_KEYS``, ``read``, ``write`` (kinds with settings),
+``problems`` and ``NEEDS_TASK``.
 """
 
 from __future__ import annotations
@@ -13,12 +17,33 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from dagnats.core.kinds import agent_loop, task
+from dagnats.core.kinds import (
+    agent,
+    agent_loop,
+    approval,
+    planner,
+    respond,
+    sleep,
+    sub_workflow,
+    task,
+    wait_for_event,
+    wait_for_signal,
+)
+from dagnats.core.kinds import map as map_kind
 
-KINDS: Final[dict[str, ModuleType]] = {"task": task, "agent_loop": agent_loop}
+KINDS: Final[dict[str, ModuleType]] = {
+    "task": task,
+    "agent_loop": agent_loop,
+    "planner": planner,
+    "map": map_kind,
+    "approval": approval,
+    "sleep": sleep,
+    "wait_for_event": wait_for_event,
+    "wait_for_signal": wait_for_signal,
+    "sub_workflow": sub_workflow,
+    "respond": respond,
+    "agent": agent,
+}
 
 # Names in workflow files; "normal" is what the Go system calls a task.
-FILE_NAMES: Final = {"normal": "task", "task": "task", "agent_loop": "agent_loop"}
-KINDS_LATER: Final = (
-    "sub_workflow", "agent", "map", "sleep", "wait_for_event", "approval", "planner", "respond",
-)  # fmt: skip
+FILE_NAMES: Final = {"normal": "task", **{name: name for name in KINDS}}

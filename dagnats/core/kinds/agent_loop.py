@@ -6,23 +6,50 @@ iteration is retried alone; each iteration has the whole retry budget.
 
 from __future__ import annotations
 
-from msgspec.structs import replace
+from collections.abc import Iterator
+from typing import Final
 
 from dagnats.core import durations
+from dagnats.core.attempts import (
+    after_failure,
+    call_settled,
+    dispatches,
+    first_attempt,
+    queued,
+    wrong_answer,
+)
 from dagnats.core.commands import Command
-from dagnats.core.events import Outcome, StepContinued, StepFailed, StepSucceeded
-from dagnats.core.model import LoopConfig
-from dagnats.core.scope import Scope, after_failure, completed, dispatches, failed, queued, waiting
+from dagnats.core.events import Outcome, StepContinued, StepFailed, StepPlanned, StepSucceeded
+from dagnats.core.loops import LOOP_KEYS, loop_problems, read_loop, write_loop
+from dagnats.core.model import LoopConfig, Problem, Step
+from dagnats.core.scope import Scope, completed, failed, waiting
 from dagnats.core.state import StepError, StepState
+
+CONFIG_KEYS: Final = LOOP_KEYS
+NEEDS_TASK: Final = True
+
+
+# -- in files --------------------------------------------------------------------------------------
+
+read, write = read_loop, write_loop
+
+
+def problems(where: str, step: Step) -> Iterator[Problem]:
+    """A loop without a bound is none."""
+    yield from loop_problems(f"{where}.config", step.loop)
+
+
+# -- in runs ---------------------------------------------------------------------------------------
 
 
 def enter(scope: Scope) -> StepState:
-    """Iteration 0; the loop's time runs from here."""
+    """Iteration 0, or the one a re-opened run had come to; the loop's time runs from here."""
     limit = _config(scope).max_duration_ms
-    return queued(scope, attempt=1, iteration=0, bound_ms=scope.at_ms + limit if limit else 0)
+    bound = scope.at_ms + limit if limit else 0
+    return queued(scope, first_attempt(scope), scope.state.iteration, bound_ms=bound)
 
 
-def on_fact(scope: Scope, fact: Outcome) -> StepState:
+def on_fact(scope: Scope, fact: Outcome | StepPlanned) -> StepState:
     """An answer to the ticket in force."""
     if isinstance(fact, StepSucceeded):
         return completed(scope, fact.output)
@@ -30,6 +57,8 @@ def on_fact(scope: Scope, fact: Outcome) -> StepState:
         return _too_long(scope)
     if isinstance(fact, StepFailed):
         return after_failure(scope, fact)
+    if isinstance(fact, StepPlanned):
+        return wrong_answer(scope, fact)
     return _next_iteration(scope, fact)
 
 
@@ -39,8 +68,13 @@ def on_due(scope: Scope) -> StepState:
         return _too_long(scope)
     state = scope.state
     if state.error is not None:
-        return queued(scope, attempt=state.attempt + 1, iteration=state.iteration)
-    return queued(scope, attempt=1, iteration=state.iteration)
+        return queued(scope, state.attempt + 1, state.iteration)
+    return queued(scope, 1, state.iteration)
+
+
+def on_owned(scope: Scope, position: int) -> StepState:
+    """A durable call is settled."""
+    return call_settled(scope, position)
 
 
 def in_force(scope: Scope) -> tuple[Command, ...]:
@@ -54,13 +88,13 @@ def _next_iteration(scope: Scope, fact: StepContinued) -> StepState:
     if following >= config.max_iterations:
         message = f"agent loop exceeded max iterations ({config.max_iterations})"
         return failed(scope, StepError(message, "max_iterations"))
-    checkpoint = fact.checkpoint or state.checkpoint
+    fresh = {
+        "checkpoint": fact.checkpoint or state.checkpoint, "error": None, "spent": 0, "calls": (),
+    }  # fmt: skip
     if config.loop_delay_ms:
         pause = scope.at_ms + config.loop_delay_ms
-        return waiting(
-            scope, pause, attempt=1, iteration=following, checkpoint=checkpoint, error=None
-        )
-    return queued(scope, attempt=1, iteration=following, checkpoint=checkpoint, error=None)
+        return waiting(scope, pause, attempt=1, iteration=following, resume=0, **fresh)
+    return queued(scope, 1, following, **fresh)
 
 
 def _out_of_time(scope: Scope) -> bool:
@@ -70,7 +104,7 @@ def _out_of_time(scope: Scope) -> bool:
 def _too_long(scope: Scope) -> StepState:
     limit = durations.text_of_ms(_config(scope).max_duration_ms)
     error = StepError(f"agent loop exceeded max duration ({limit})", "max_duration")
-    return replace(failed(scope, error), bound_ms=0)
+    return failed(scope, error)
 
 
 def _config(scope: Scope) -> LoopConfig:

@@ -1,34 +1,30 @@
-"""A task: one handler, run until it answers, retried by policy."""
+"""A task: one handler, run until it answers, retried by policy. ``core.attempts`` has what handlers share."""
 
 from __future__ import annotations
 
-from dagnats.core.commands import Command
-from dagnats.core.events import Outcome, StepFailed, StepSucceeded
-from dagnats.core.scope import Scope, after_failure, completed, dispatches, failed, queued
-from dagnats.core.state import StepError, StepState
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from dagnats.core.attempts import again as on_due
+from dagnats.core.attempts import answered_once as on_fact
+from dagnats.core.attempts import begun as enter
+from dagnats.core.attempts import call_settled as on_owned
+from dagnats.core.attempts import dispatches as in_force
+from dagnats.core.model import Problem, Step
+from dagnats.core.reader import Reader
+
+CONFIG_KEYS: Final[tuple[str, ...]] = ()
+NEEDS_TASK: Final = True
+
+__all__ = [
+    "CONFIG_KEYS", "NEEDS_TASK", "enter", "in_force", "on_due", "on_fact", "on_owned", "problems", "read",
+]  # fmt: skip
 
 
-def enter(scope: Scope) -> StepState:
-    """The first attempt."""
-    return queued(scope, attempt=1, iteration=0)
+def read(reader: Reader, where: str, settings: Mapping[str, Any]) -> None:
+    """A task has no settings of its own."""
 
 
-def on_fact(scope: Scope, fact: Outcome) -> StepState:
-    """An answer to the ticket in force."""
-    if isinstance(fact, StepSucceeded):
-        return completed(scope, fact.output)
-    if isinstance(fact, StepFailed):
-        return after_failure(scope, fact)
-    return failed(
-        scope, StepError("a task answered Continue; only an agent loop may", "non_retriable")
-    )
-
-
-def on_due(scope: Scope) -> StepState:
-    """The back-off is over: the next attempt."""
-    return queued(scope, attempt=scope.state.attempt + 1, iteration=0)
-
-
-def in_force(scope: Scope) -> tuple[Command, ...]:
-    """Its ticket."""
-    return dispatches(scope)
+def problems(where: str, step: Step) -> Iterator[Problem]:
+    """Nothing beyond what every step must hold."""
+    yield from ()

@@ -62,7 +62,7 @@ def test_mermaid():
                 id="b",
                 task="b",
                 kind="agent_loop",
-                loop=LoopConfig(max_iterations=2),
+                config=LoopConfig(max_iterations=2),
                 depends_on=("a",),
             ),
             Step(id="h", task="t"),

@@ -1,0 +1,180 @@
+"""What a fact means for the step it names. Only the ticket in force may change a step."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from dagnats.core import calls, settle, signals
+from dagnats.core.attempts import after_error
+from dagnats.core.draft import Draft
+from dagnats.core.events import (
+    Answer,
+    ApprovalDecided,
+    CancelRequested,
+    ChildClosed,
+    ChildStarted,
+    EventReceived,
+    Fact,
+    RetryRequested,
+    RunContinued,
+    RunStarted,
+    SignalReceived,
+    StepCalled,
+    StepParked,
+    StepPlanned,
+    TimerFired,
+)
+from dagnats.core.graph import Graph, Node
+from dagnats.core.kinds import KINDS, approval, planner, sub_workflow, wait_for_event
+from dagnats.core.model import CancelOn, PlannerConfig
+from dagnats.core.plans import read_plan
+from dagnats.core.state import (
+    CANCELLED,
+    CONTINUED,
+    QUEUED,
+    WAITING,
+    StepError,
+    step_of_ticket,
+    ticket_text,
+)
+from dagnats.limits import CHAIN_MAX
+
+CANCEL_TICKET = (
+    "!cancel_on/"  # with a number: the ticket of a workflow's cancel_on; no step can have it
+)
+
+
+def fact(draft: Draft, what: Fact) -> None:
+    """What a fact means for a run that is under way; timers apart."""
+    match what:
+        case CancelRequested():
+            draft.end(CANCELLED, StepError(what.reason or "cancelled", "cancelled"))
+        case SignalReceived():
+            signals.received(draft, what)
+        case ApprovalDecided():
+            _decided(draft, what)
+        case EventReceived():
+            _event(draft, what)
+        case ChildStarted() | ChildClosed():
+            _child(draft, what)
+        case RunStarted() | RetryRequested() | TimerFired():
+            return
+        case _:
+            _answered(draft, what)
+
+
+def _node(draft: Draft, ticket: str, status: str) -> Node | None:
+    """The step of a ticket that is in force, while it has a status."""
+    position = draft.graph.index.get(step_of_ticket(ticket))
+    if position is None:
+        return None
+    node, state = draft.graph.nodes[position], draft[position]
+    in_force = state.status == status and ticket == ticket_text(node.step.id, state)
+    return node if in_force else None
+
+
+def _answered(draft: Draft, fact: Answer) -> None:
+    """A worker says something under a ticket."""
+    node = _node(draft, fact.ticket, QUEUED)
+    if node is None:
+        return
+    match fact:
+        case StepCalled():
+            calls.called(draft, node, fact)
+        case StepParked():
+            calls.parked(draft, node, fact)
+        case RunContinued():
+            _continued(draft, node, fact)
+        case StepPlanned() if node.step.kind == "planner":
+            _planned(draft, node, fact)
+        case _:
+            before = draft[node.position].calls
+            settle.move(draft, node, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
+            dropped = set(before) - set(draft[node.position].calls)
+            settle.cancel(draft, sorted(dropped))
+
+
+def _continued(draft: Draft, node: Node, fact: RunContinued) -> None:
+    """The run goes on as another."""
+    if draft.run.chain + 1 >= CHAIN_MAX:
+        text = f"the run continues {CHAIN_MAX - 1} others already; start a new one"
+        settle.move(draft, node, after_error(draft.scope(node), StepError(text, "non_retriable")))
+        return
+    draft.run = replace(draft.run, next_input=fact.input)
+    draft.end(CONTINUED)
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def _planned(draft: Draft, node: Node, fact: StepPlanned) -> None:
+    steps, problem = read_plan(node.step, _plan_config(node), fact.plan, draft.run.planned)
+    scope = draft.scope(node)
+    if problem:
+        settle.move(draft, node, planner.refused(scope, problem))
+        return
+    settle.move(draft, node, planner.on_plan(scope, fact.plan, steps))
+    _count_planned(draft, node)
+
+
+def _plan_config(node: Node) -> PlannerConfig:
+    return node.step.config if isinstance(node.step.config, PlannerConfig) else PlannerConfig()
+
+
+def _count_planned(draft: Draft, node: Node) -> None:
+    own = draft[node.position].owned
+    if own is not None:
+        draft.run = replace(draft.run, planned=draft.run.planned + own.count)
+
+
+# -- people, events, children ----------------------------------------------------------------------
+
+
+def _decided(draft: Draft, fact: ApprovalDecided) -> None:
+    """Somebody answered a question."""
+    node = _node(draft, fact.ticket, WAITING)
+    if node is None:
+        return
+    scope = draft.scope(node)
+    if node.step.kind == "approval":
+        settle.move(draft, node, approval.on_decision(scope, fact))
+    elif node.step.kind == "planner":
+        following = planner.on_decision(scope, fact)
+        if following is not None:
+            settle.move(draft, node, following)
+            return
+        plan = draft[node.position].output
+        steps, problem = read_plan(node.step, _plan_config(node), plan, draft.run.planned)
+        if problem:  # other planners have used the room up meanwhile
+            settle.move(draft, node, planner.refused(scope, problem))
+            return
+        settle.move(draft, node, planner.accepted(scope, plan, steps))
+        _count_planned(draft, node)
+
+
+def _event(draft: Draft, fact: EventReceived) -> None:
+    """Something happened outside that a step, or the run, looks out for."""
+    cancel = cancel_on(draft.graph, fact.ticket)
+    if cancel is not None:
+        if not cancel.timeout_ms or draft.at_ms <= draft.run.started_ms + cancel.timeout_ms:
+            draft.end(CANCELLED, StepError(f'cancelled by event "{fact.name}"', "cancelled"))
+        return
+    node = _node(draft, fact.ticket, WAITING)
+    if node is not None and node.step.kind == "wait_for_event":
+        settle.move(draft, node, wait_for_event.on_event(draft.scope(node), fact))
+
+
+def cancel_on(graph: Graph, ticket: str) -> CancelOn | None:
+    """The workflow's own look-out that a ticket stands for."""
+    number = ticket.removeprefix(CANCEL_TICKET)
+    watched = graph.workflow.cancel_on
+    if number == ticket or not number.isdecimal() or int(number) >= len(watched):
+        return None
+    return watched[int(number)]
+
+
+def _child(draft: Draft, fact: ChildStarted | ChildClosed) -> None:
+    """A child run is under way, or has ended."""
+    node = _node(draft, fact.ticket, WAITING)
+    if node is not None and node.step.kind == "sub_workflow" and not draft[node.position].due_ms:
+        settle.move(draft, node, sub_workflow.on_child(draft.scope(node), fact))

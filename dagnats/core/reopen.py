@@ -1,0 +1,122 @@
+"""Opening a failed run again, at the step that failed: what was done stays done.
+
+The step that failed, and those that were cut off by its failure, begin a new attempt with their whole retry
+budget; what had not begun waits as before. The run's own time begins anew.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from dagnats.core import settle
+from dagnats.core.draft import Draft
+from dagnats.core.events import RetryRequested
+from dagnats.core.graph import NOWHERE, Graph, Node
+from dagnats.core.model import ABSENT
+from dagnats.core.run import Run
+from dagnats.core.state import (
+    CANCELLED,
+    FAILED,
+    NOBODY,
+    PENDING,
+    RUNNING,
+    SATISFIED,
+    SKIPPED,
+    WAITING,
+    StepState,
+)
+
+
+def refusal(run: Run) -> str:
+    """Why a run cannot be opened again; empty when it can."""
+    if not run.closed:
+        return f"it is {run.status}"
+    if run.status != FAILED:
+        return f"it is {run.status}, and only failed runs can go on from where they failed"
+    if run.graph is None:
+        return "its definition is gone"
+    if run.failed_at == NOBODY and run.error and run.error.failure == "invalid_input":
+        return "its input does not fit its workflow"
+    return ""
+
+
+def reopened(run: Run, graph: Graph, fact: RetryRequested, at_ms: int) -> Draft | None:
+    """The run as it goes on, still to be settled; None when it cannot, or was opened by another request."""
+    if refusal(run) or fact.epoch != run.epoch + 1:
+        return None
+    limit = graph.workflow.timeout_ms
+    opened = replace(
+        run, status=RUNNING, error=None, failed_at=NOBODY, output=ABSENT, closed_ms=0, abandoned=False,
+        epoch=fact.epoch, opened=fact.epoch, armed_ms=0, deadline_ms=at_ms + limit if limit else 0,
+    )  # fmt: skip
+    draft = Draft(opened, graph, at_ms)
+    failed_at = _causes(run, graph)
+    begin = [node for node in graph.nodes if _revive(draft, run, node, failed_at)]
+    for node in graph.nodes:
+        state = draft[node.position]
+        if node.position in draft.changed and state.status == PENDING and not state.spent:
+            left = sum(draft[parent].status not in SATISFIED for parent in node.parents)
+            draft.changed[node.position] = replace(state, blockers=left)
+    draft.open = sum(_counts(node, draft[node.position]) for node in graph.nodes)
+    for node in begin:
+        settle.enter(draft, node)
+    for node in graph.nodes:
+        if _may_begin(draft, node):
+            settle.ready(draft, node)
+    return draft
+
+
+def _causes(run: Run, graph: Graph) -> set[int]:
+    """The step that failed, and the steps that failed because it did."""
+    found: set[int] = set()
+    position = run.failed_at
+    while position != NOWHERE:
+        found.add(position)
+        position = graph.nodes[position].owner
+    return found
+
+
+def _revive(draft: Draft, run: Run, node: Node, causes: set[int]) -> bool:
+    """Undo a step's end; whether it is to be entered anew."""
+    state = run.steps[node.position]
+    if node.owner != NOWHERE and not _owner_goes_on(draft, node):
+        return False
+    if node.aux and state.status == SKIPPED:
+        draft.changed[node.position] = replace(state, status=PENDING, ended_ms=0)
+        return False
+    if state.status != CANCELLED and node.position not in causes:
+        return False
+    again = replace(
+        state, status=PENDING, error=None, ended_ms=0, due_ms=0, bound_ms=0, parked=NOBODY, cause=NOBODY,
+    )  # fmt: skip
+    if state.owned is not None:
+        draft.changed[node.position] = replace(again, status=WAITING)
+        return False
+    draft.changed[node.position] = replace(again, spent=state.attempt)
+    return state.attempt > 0
+
+
+def _owner_goes_on(draft: Draft, node: Node) -> bool:
+    """Whether a step's owner still has it: items and plans' steps; a handler makes its calls anew."""
+    own = draft[node.owner].owned
+    if own is None or draft[node.owner].status != WAITING:
+        return False
+    return own.first <= node.position < own.first + own.count
+
+
+def _counts(node: Node, state: StepState) -> bool:
+    """Whether a run with this step in this state is not complete."""
+    if node.owner != NOWHERE or state.status in SATISFIED:
+        return False
+    return not node.aux or state.attempt > 0
+
+
+def _may_begin(draft: Draft, node: Node) -> bool:
+    """Whether a step waits for nothing but was never entered: the run ended in the same moment."""
+    state = draft[node.position]
+    if node.position not in draft.changed or state.status != PENDING or state.blockers:
+        return False
+    if node.owner != NOWHERE:
+        own = draft[node.owner].owned
+        return own is not None and node.position < own.first + own.started
+    return not node.aux
