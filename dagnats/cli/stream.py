@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from dagnats.cli.ask import Named, run_argument
-from dagnats.cli.ending import waiting
+from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.group import examples
 from dagnats.cli.output import json_option, open_client, url_option
 from dagnats.cli.render import harmless
 from dagnats.cli.watch import text_of
 from dagnats.convert import encode
+from dagnats.core.state import COMPLETED
 from dagnats.streaming import ChunkView, Superseded
 
 
@@ -35,6 +37,8 @@ class Printer:
             self._say(_name(source))
         self._source = source
         if isinstance(item, ChunkView):
+            if not isinstance(item.data, str):
+                self.end()
             self._print(text_of(item.data))
 
     def end(self) -> None:
@@ -98,17 +102,21 @@ def stream(named: Named, step: str | None, offset: int, url: str | None, as_json
     """Print what a run, or one STEP of it, streams, until the run has ended.
 
     Text goes to standard output as it comes. When a step is tried again, a line on standard error
-    says that what it streamed before no longer counts. With --json an object on each line.
+    says that what it streamed before no longer counts. With --json an object on each line. The exit
+    code is 0 when the run completed, 1 when it failed or was cancelled.
     """
 
-    async def show() -> None:
+    async def show() -> int:
         printer = Printer()
         async with open_client(url) as client:
-            handle = client.handle(await named.find(client))
+            chosen = await named.find(client)
             try:
-                async for item in handle.stream(step or "", offset=offset):
+                async for item in client.handle(chosen).stream(step or "", offset=offset):
                     _print_json(item) if as_json else printer.show(item)
             finally:
                 printer.end()
+            how = await ended(client, chosen, 1)
+            completed = how.status == COMPLETED
+            return 0 if completed else 1 if as_json else tell_end(how, as_json=False)
 
-    waiting(show)
+    sys.exit(waiting(show))

@@ -146,7 +146,7 @@ class Emitter:
             if not self._begun:
                 await self._begin()
             while self._unsent:
-                await self._send(self._taken())
+                await self._publish(self._taken())
         except Exception as problem:  # noqa: BLE001  (whoever emits is told)
             self._problem = problem
             self._unsent.clear()
@@ -171,31 +171,30 @@ class Emitter:
         return _decoded(found)
 
     def _taken(self) -> tuple[Raw, ...]:
-        """The next message's chunks."""
+        """The next message's chunks.
+
+        Raises:
+            PayloadTooLarge: the run has streamed all that it may.
+        """
         taken: list[Raw] = []
         size = 0
+        chunks_max = min(STREAM_BATCH_MAX, STREAM_CHUNKS_PER_RUN_MAX - self._run_chunks)
+        size_max = min(STREAM_BATCH_SIZE_BYTES, STREAM_SIZE_PER_RUN_MAX_BYTES - self._run_bytes)
         with self._lock:
-            while self._unsent and len(taken) < STREAM_BATCH_MAX and size < STREAM_BATCH_SIZE_BYTES:
+            while self._unsent and len(taken) < chunks_max and size < size_max:
                 taken.append(self._unsent.popleft())
                 size += len(bytes(taken[-1]))
             self._unsent_bytes -= size
-        self._freed.set()
-        return tuple(taken)
-
-    async def _send(self, chunks: tuple[Raw, ...]) -> None:
-        self._run_chunks += len(chunks)
-        self._run_bytes += sum(len(bytes(chunk)) for chunk in chunks)
-        if (
-            self._run_chunks > STREAM_CHUNKS_PER_RUN_MAX
-            or self._run_bytes > STREAM_SIZE_PER_RUN_MAX_BYTES
-        ):
+        if not taken:
             raise PayloadTooLarge(
                 f"run {self._message.run} has streamed all that a run may: {STREAM_CHUNKS_PER_RUN_MAX} "
                 f"chunks, or {STREAM_SIZE_PER_RUN_MAX_BYTES // _MB} MB; emit fewer and larger chunks, or "
                 "return what need not be seen at once"
             )
-        await self._publish(chunks)
-        self._number += len(chunks)
+        self._run_chunks += len(taken)
+        self._run_bytes += size
+        self._freed.set()
+        return tuple(taken)
 
     async def _publish(self, chunks: tuple[Raw, ...], *, anew: bool = False) -> None:
         message = self._message
@@ -214,6 +213,7 @@ class Emitter:
             )
         )
         await _outlast(lambda: self._store(payload))
+        self._number += len(chunks)
 
     async def _store(self, payload: bytes) -> None:
         """Store a message once: by the sequence it expects, a repetition is told from a first time."""

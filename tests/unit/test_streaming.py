@@ -151,7 +151,7 @@ async def test_a_stream_ends_with_its_run():
 
     async def reader() -> None:
         async for item in reading.read():
-            found.append(item.data)
+            found.append(item.data)  # noqa: PERF401  (they are looked at while they come)
 
     running = asyncio.ensure_future(reader())
     await reading.write("a")

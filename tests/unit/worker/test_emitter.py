@@ -155,7 +155,7 @@ async def test_what_nobody_awaits_is_bounded(monkeypatch):
     """The error says how to write it."""
     monkeypatch.setattr(emitter, "STREAM_UNSENT_MAX", 5)
     stream = Site().emitter()
-    with pytest.raises(RequestError, match="5 chunks wait.*await ctx.emit"):
+    with pytest.raises(RequestError, match=r"5 chunks wait.*await ctx\.emit"):
         for value in range(10):
             stream.add(number(value))
     await stream.finish()
