@@ -27,7 +27,7 @@ from dagnats.limits import (
     STREAM_UNSENT_MAX,
     STREAM_UNSENT_SIZE_MAX_BYTES,
 )
-from dagnats.ports import Append, Delivery, Entry, Outside
+from dagnats.ports import Append, Delivery, Outside
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import Chunks, TaskMessage
@@ -62,7 +62,7 @@ class Emitter:
         self._sending: asyncio.Task[None] | None = None
         self._refusal = ""
         self._problem: Exception | None = None
-        self._begun = False
+        self._counts = False
         self._number = 0
         self._expect_last = 0
         self._run_chunks = self._run_bytes = 0
@@ -143,9 +143,11 @@ class Emitter:
 
     async def _send_all(self) -> None:
         try:
-            if not self._begun:
-                await self._begin()
+            if self._repeats:
+                self._repeats = False
+                await self._take_back()
             while self._unsent:
+                await self._count_on()
                 await self._publish(self._taken())
         except Exception as problem:  # noqa: BLE001  (whoever emits is told)
             self._problem = problem
@@ -154,21 +156,37 @@ class Emitter:
             self._sending = None
             self._freed.set()
 
-    async def _begin(self) -> None:
-        """See what the run has streamed so far, and take back what this execution repeats."""
-        run, step = self._message.run, self._message.step
-        before = await self._last(subjects.stream_of_run(run))
-        if before is not None:
-            self._run_chunks, self._run_bytes = before.run_chunks, before.run_bytes
-        if self._repeats:
-            before = await self._last(subjects.stream_of_run(run, step))
-            if before is not None and before.iteration == self._message.iteration:
-                await self._publish((), anew=True)
-        self._begun = True
+    async def _take_back(self) -> None:
+        """Say that this execution begins anew, if an earlier one streamed for the same iteration.
 
-    async def _last(self, subject: str) -> Chunks | None:
-        found = await _outlast(lambda: self._outside.notices.last(subjects.STREAMS, subject))
-        return _decoded(found)
+        One that cannot be looked for is not: readers notice when this one emits.
+        """
+        try:
+            before = await self._last(self._message.step)
+        except OutsideError as problem:
+            log.warning(
+                "what %s streamed before is not looked at: %s", self._message.ticket, problem
+            )
+            return
+        if before is not None and before.iteration == self._message.iteration:
+            await self._count_on()
+            await self._publish((), anew=True)
+
+    async def _count_on(self) -> None:
+        """See what the run has streamed so far."""
+        if not self._counts:
+            before = await _outlast(self._last)
+            if before is not None:
+                self._run_chunks, self._run_bytes = before.run_chunks, before.run_bytes
+            self._counts = True
+
+    async def _last(self, step: str = "") -> Chunks | None:
+        subject = subjects.stream_of_run(self._message.run, step)
+        found = await self._outside.notices.last(subjects.STREAMS, subject)
+        try:
+            return _chunks.decode(found.payload) if found else None
+        except msgspec.DecodeError:  # anybody with a connection may have written it
+            return None
 
     def _taken(self) -> tuple[Raw, ...]:
         """The next message's chunks.
@@ -233,13 +251,6 @@ def repeats(message: TaskMessage, delivery: Delivery) -> bool:
     """Whether the handler may have been entered before for the same iteration of this step."""
     place = message.ticket.removeprefix(message.step)  # /attempt/iteration, and /resume when parked
     return message.attempt > 1 or delivery.delivered > 1 or place.count("/") > 2  # noqa: PLR2004
-
-
-def _decoded(entry: Entry | None) -> Chunks | None:
-    try:
-        return _chunks.decode(entry.payload) if entry else None
-    except msgspec.DecodeError:  # anybody with a connection may have written it
-        return None
 
 
 async def _outlast(ask: Callable[[], Awaitable[T]]) -> T:

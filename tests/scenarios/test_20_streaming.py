@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ from dagnats import (
 )
 from dagnats.wire import subjects
 from dagnats.worker import emitter
-from tests.support.deployment import deployment, eventually
+from tests.support.deployment import deployment, eventually, program
 
 
 async def read(handle, **place) -> list:
@@ -229,6 +230,32 @@ async def test_the_death_of_a_worker_supersedes_what_it_streamed():
         assert len({item.execution for item in live}) == 2
         assert await read(handle) == live
         assert told(await read(handle, offset=live[2].offset + 1)) == told(live[3:])
+
+
+@pytest.mark.faults
+async def test_a_worker_killed_by_sigkill_is_superseded(broker, tmp_path):
+    """The same with workers that are processes of the command line."""
+    record, live = tmp_path / "record", []
+    environment = {"CRASH_RECORD": str(record), "DAGNATS_LEASE": "1s"}
+    worker = ("worker", str(Path(__file__).with_name("crash_app.py")))
+    async with deployment(App("client"), broker=broker, workers=0) as d:
+        await d.register({"name": "talk", "steps": [{"id": "t", "task": "crash_talk"}]})
+        handle = await d.client.start("talk")
+
+        async def reader() -> None:
+            async for item in handle.stream():
+                live.append(item)  # noqa: PERF401  (they are counted while they come)
+
+        reading = asyncio.ensure_future(reader())
+        with program(broker, *worker, **environment) as first:
+            await eventually(lambda: len(live) == 3 and record.exists(), 20)
+            first.kill()
+        with program(broker, *worker, **environment):
+            assert await handle.result(30) == "said"
+        await asyncio.wait_for(reading, 10)
+        words = ["once ", "upon ", "a "]
+        assert told(live) == [*words, ("void", 1), *words, "time"]
+        assert await read(handle) == live
 
 
 async def test_a_run_streams_no_more_than_its_bound(monkeypatch):

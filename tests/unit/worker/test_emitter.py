@@ -296,3 +296,17 @@ async def test_what_is_no_message_of_ours_is_passed_over():
     stored = site.outside._link.world.streams[subjects.STREAMS].entries
 
     assert len(stored) == 2
+
+
+async def test_what_cannot_be_looked_at_does_not_hold_a_handler_up(caplog):
+    """A worker that may not read streams still answers, and says why nothing is taken back."""
+    site = Site()
+
+    async def last(*_):
+        raise BrokerUnavailable("not allowed")
+
+    site.outside.notices.last = last  # type: ignore[method-assign]
+    await site.emitter(attempt=2).finish()
+
+    assert "not looked at: not allowed" in caplog.text
+    assert site.messages == []
