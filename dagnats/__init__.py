@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RunNotFound,
     )
     from dagnats.outcome import Cancelled, Continue, Fail, Retry
+    from dagnats.streaming import ChunkView, Superseded
     from dagnats.task import Task
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "AgentContext",
     "App",
     "Cancelled",
+    "ChunkView",
     "Client",
     "Context",
     "Continue",
@@ -52,6 +54,7 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunNotFound",
+    "Superseded",
     "Task",
     "WorkflowBuilder",
     "current",
@@ -61,12 +64,14 @@ _HOMES = {
     "AgentContext": "context",
     "App": "app",
     "Cancelled": "outcome",
+    "ChunkView": "streaming",
     "Client": "client",
     "Context": "context",
     "Continue": "outcome",
     "Fail": "outcome",
     "Handle": "client",
     "Retry": "outcome",
+    "Superseded": "streaming",
     "Task": "task",
     "WorkflowBuilder": "builder",
     "current": "context",

@@ -6,6 +6,7 @@ A client folds a run's history with the same engine as the scheduler, so what it
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from dagnats import convert, listing, payloads, reading
+from dagnats import convert, listing, payloads, reading, streaming
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
 from dagnats.core.events import CancelRequested, RunStarted
@@ -311,9 +312,15 @@ class Handle(Generic[R]):
         """Everything that has happened and then what happens, until the run has ended."""
         return reading.events(self._client.outside, self.run_id)
 
-    def stream(self, step: str = "") -> AsyncGenerator[views.ChunkView, None]:
-        """The token streams of the run (or of one step) from the first piece on, until the run has ended."""
-        return reading.chunks(self._client.outside, self.run_id, step)
+    def stream(
+        self, step: str = "", *, offset: int = 0
+    ) -> AsyncGenerator[streaming.ChunkView | streaming.Superseded, None]:
+        """The token streams of the run (or of one step) from an offset on, until the run has ended.
+
+        ``Superseded`` comes where chunks before it no longer count. See ``ChunkView`` for going on later.
+        """
+        ended = functools.partial(self._client.wait_closed, self.run_id, started=self._started)
+        return streaming.chunks(self._client.outside, self.run_id, ended, step, offset)
 
 
 async def append_start(log: EventLog, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:

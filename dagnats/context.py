@@ -80,6 +80,43 @@ class Answer(Generic[T]):
         return self._future.result()
 
 
+class TokenStream(Protocol):
+    """Where the chunks of one execution go: in order, and no faster than they can be stored."""
+
+    def add(self, chunk: Raw) -> None:
+        """Take a chunk, from any thread."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until more may come."""
+        ...
+
+    async def finish(self) -> None:
+        """Take no more; wait until everything is stored."""
+        ...
+
+
+class Emitted:
+    """A chunk that is on its way. ``await`` it, or ``.wait()``, before the next: so no loop outruns the server."""
+
+    __slots__ = ("_loop", "_stream")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, stream: TokenStream) -> None:
+        self._loop = loop
+        self._stream = stream
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._stream.room().__await__()
+
+    def wait(self) -> None:
+        """Block this thread until more may come.
+
+        Raises:
+            RequestError: called on the event loop, where it would wait for itself: use ``await``.
+        """
+        Answer(self._loop, self._stream.room()).wait()
+
+
 class SavedCheckpoint(msgspec.Struct, frozen=True):
     """A checkpoint that a handler saved itself, and in which iteration."""
 
@@ -96,10 +133,6 @@ class Doors(Protocol):
 
     async def load_checkpoint(self, run: str, step: str) -> SavedCheckpoint | None:
         """What was stored for this step."""
-        ...
-
-    async def emit(self, message: TaskMessage, number: int, data: Raw) -> None:
-        """Send a piece of the ticket's token stream."""
         ...
 
     async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
@@ -169,12 +202,13 @@ class Context(TicketFacts, Generic[C]):
         doors: Doors,
         loop: asyncio.AbstractEventLoop,
         read_checkpoint: Callable[[Raw], Any],
+        stream: TokenStream,
     ) -> None:
         super().__init__(message)
         self._doors = doors
         self._loop = loop
         self._read = read_checkpoint
-        self._chunks = 0
+        self._stream = stream
         self._cancelled = False
         self._started: list[Answer[Any]] = []
 
@@ -216,10 +250,17 @@ class Context(TicketFacts, Generic[C]):
             return self._read(saved.state)
         return self._read(carried) if carried else None
 
-    def emit(self, data: Any) -> Answer[None]:
-        """Send a piece of output to whoever watches this run: a token, a line, any JSON value."""
-        number, self._chunks = self._chunks, self._chunks + 1
-        return self._start(self._doors.emit(self.message, number, convert.encode(data)))
+    def emit(self, data: Any) -> Emitted:
+        """Send a chunk of output to whoever watches this run: a token, a line, any JSON value.
+
+        It is on its way when this returns. Await what is returned, so that a loop waits for the server.
+
+        Raises:
+            PayloadTooLarge: it is above 64 KB, or the run has streamed all that it may.
+            RequestError: thousands wait to be sent because they were not awaited.
+        """
+        self._stream.add(convert.encode(data))
+        return Emitted(self._loop, self._stream)
 
     put_stream = emit
 
@@ -243,6 +284,7 @@ class Context(TicketFacts, Generic[C]):
 
     async def finish(self) -> None:
         """Wait for everything the handler started and did not give up; the first failure counts."""
+        await self._stream.finish()
         pending, self._started = self._started, []
         for answer in pending:
             if not answer.cancelled:

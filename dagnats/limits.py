@@ -15,8 +15,16 @@ OFFLOAD_SIZE_BYTES: Final = 256 * 1024
 PAYLOAD_SIZE_MAX_BYTES: Final = 64 * 1024 * 1024
 MESSAGE_SIZE_MAX_BYTES: Final = 1024 * 1024 - 16 * 1024  # the server's default limit, less headers
 ERROR_SIZE_MAX_BYTES: Final = 8 * 1024
-CHUNK_SIZE_MAX_BYTES: Final = 64 * 1024
 MESSAGE_SIZE_MIN_BYTES: Final = 512 * 1024  # a server that allows less cannot hold DagNats
+
+# -- token streams -------------------------------------------------------------------------------
+CHUNK_SIZE_MAX_BYTES: Final = 64 * 1024
+STREAM_BATCH_MAX: Final = 1_000  # chunks of one message; offsets are counted with it
+STREAM_BATCH_SIZE_BYTES: Final = 256 * 1024  # when so much waits to be sent, `emit` waits too
+STREAM_UNSENT_MAX: Final = 10_000  # chunks emitted without `await`
+STREAM_UNSENT_SIZE_MAX_BYTES: Final = 16 * 1024 * 1024
+STREAM_CHUNKS_PER_RUN_MAX: Final = 1_000_000
+STREAM_SIZE_PER_RUN_MAX_BYTES: Final = 256 * 1024 * 1024
 
 # -- retries and time ----------------------------------------------------------------------------
 RETRIES_MAX: Final = 100_000

@@ -224,7 +224,7 @@ class TaskQueue(Protocol):
 
 
 class Notices(Protocol):
-    """Live messages that nothing stores: cancellations, token streams, questions to workers."""
+    """Live messages that nothing stores (cancellations, questions to workers), and what is stored, live."""
 
     async def tell(self, subject: str, payload: bytes) -> None:
         """Send to whoever listens now."""
@@ -242,6 +242,10 @@ class Notices(Protocol):
 
     def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
+        ...
+
+    async def last(self, stream: str, subject: str) -> Entry | None:
+        """The last stored message of a subject filter: none that was confirmed before is missed."""
         ...
 
 

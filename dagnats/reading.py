@@ -1,11 +1,10 @@
-"""Reading a run back: its fold, its history, its live streams.
+"""Reading a run back: its fold, its history, what happens to it.
 
 The one place where stored messages become what people see.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -24,10 +23,8 @@ from dagnats.ports import Entry, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, is_fact, kind_of
-from dagnats.wire.messages import Chunk
 
 _ASK_MS = 150
-_CHUNKS_LINGER_S = 0.3
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 
@@ -46,7 +43,6 @@ class _Given(Struct, frozen=True):
 
 
 _dispatch = msgspec.json.Decoder(_Given)
-_chunk = msgspec.json.Decoder(Chunk)
 _loose = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -187,47 +183,3 @@ async def events(outside: Outside, run_id: str) -> AsyncGenerator[views.EventVie
             yield view_entry(entry)
             if entry.subject == closed:
                 return
-
-
-async def chunks(
-    outside: Outside, run_id: str, step: str = ""
-) -> AsyncGenerator[views.ChunkView, None]:
-    """A run's token streams from the first piece on, until the run has ended and they are quiet."""
-    partition = subjects.partition_of(run_id, outside.log.partitions)
-    ended = asyncio.Event()
-    mark = subjects.mark(partition, run_id, "closed")
-    stop = await outside.notices.listen(mark, lambda *_: ended.set())
-    if await outside.log.last(mark) is not None:
-        ended.set()
-    pieces = outside.notices.follow(subjects.STREAMS, subjects.stream_of_run(run_id, step))
-    waiting: asyncio.Future[Entry] | None = None
-    over = asyncio.ensure_future(ended.wait())
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(pieces))
-            await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                await asyncio.wait({waiting}, timeout=_CHUNKS_LINGER_S)
-                if not waiting.done():
-                    return
-            entry, waiting = waiting.result(), None
-            with suppress(msgspec.DecodeError, RecursionError):
-                yield _view_chunk(_chunk.decode(entry.payload))
-    finally:
-        stop()
-        for task in (waiting, over):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await task
-        await pieces.aclose()
-
-
-def _view_chunk(chunk: Chunk) -> views.ChunkView:
-    return views.ChunkView(
-        step=chunk.step,
-        attempt=chunk.attempt,
-        iteration=chunk.iteration,
-        n=chunk.n,
-        data=msgspec.json.decode(chunk.data),
-    )

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from dagnats import AgentContext, App, Context, Continue, Fail, Handle, Retry
+from dagnats import (
+    AgentContext,
+    App,
+    ChunkView,
+    Context,
+    Continue,
+    Fail,
+    Handle,
+    Retry,
+    Superseded,
+)
 
 app = App("typed")
 
@@ -54,6 +64,8 @@ async def use() -> None:
     assert_type(await page.result(), Page)
     count = await measure.start(Page("text"))
     assert_type(await count.result(timeout=3), int)
+    async for item in page.stream(offset=7):
+        assert_type(item, ChunkView | Superseded)
     thought = await think.start("goal", metadata={"tenant": "a"})
     assert_type(await thought.result(), Page)
     assert_type((await flow.start("goal")).run_id, str)

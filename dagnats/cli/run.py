@@ -15,6 +15,7 @@ from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.start import start
+from dagnats.cli.stream import stream
 from dagnats.cli.watch import drawn, watch
 from dagnats.client import Client
 from dagnats.clock import SystemClock
@@ -35,6 +36,7 @@ def run() -> None:
 
 
 run.add_command(start)
+run.add_command(stream)
 
 
 # -- lists -----------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from dagnats.cli.output import console, emit_json
 from dagnats.client import Client, Handle
 from dagnats.clock import SystemClock
 from dagnats.core.state import CLOSED, COMPLETED
-from dagnats.core.views import ChunkView, RunView
+from dagnats.core.views import RunView
+from dagnats.streaming import ChunkView, Superseded
 
 _REFRESH_S: Final = 0.25
 _LOAD_PART: Final = 4  # looking again takes at most a fifth of the time
@@ -54,30 +55,40 @@ async def drawn(client: Client, run: RunView) -> list[Line]:
     return lines_of(graph.workflow) if graph else []
 
 
+def text_of(data: Any) -> str:
+    """A chunk for people: text as it is, everything else as JSON on a line of its own."""
+    return data if isinstance(data, str) else msgspec.json.encode(data).decode() + "\n"
+
+
 class Tokens:
     """The last words of each stream, by step."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, deque[str]] = {}
+        self._texts: dict[str, deque[tuple[int, str]]] = {}
         self._sizes: dict[str, int] = {}
 
-    def add(self, chunk: ChunkView) -> None:
-        """Take one piece; what is far back is forgotten."""
-        data = chunk.data
-        if not isinstance(data, str):
-            data = msgspec.json.encode(data).decode() + "\n"
+    def add(self, chunk: ChunkView | Superseded) -> None:
+        """Take one chunk, or take back what no longer counts; what is far back is forgotten."""
         parts = self._texts.setdefault(chunk.step, deque())
-        parts.append(data)
-        size = self._sizes.get(chunk.step, 0) + len(data)
+        size = self._sizes.get(chunk.step, 0)
+        if isinstance(chunk, Superseded):
+            while parts and parts[-1][0] == chunk.iteration:
+                size -= len(parts.pop()[1])
+        else:
+            text = text_of(chunk.data)
+            parts.append((chunk.iteration, text))
+            size += len(text)
         while size > _TOKENS_MAX and len(parts) > 1:
-            size -= len(parts.popleft())
+            size -= len(parts.popleft()[1])
         self._sizes[chunk.step] = size
 
     def panels(self, width: int) -> list[RenderableType]:
         """A panel for each of the streams that said something last."""
         made: list[RenderableType] = []
         for step, parts in list(self._texts.items())[-2:]:
-            rows = Text("".join(parts)).wrap(console(), max(10, width - 4))[-_TOKEN_LINES:]
+            rows = Text("".join(text for _, text in parts)).wrap(console(), max(10, width - 4))[
+                -_TOKEN_LINES:
+            ]
             made.append(
                 Panel(
                     Text("\n").join(rows), title=Text(step), title_align="left", border_style="dim"

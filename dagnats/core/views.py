@@ -6,7 +6,7 @@ Times are RFC 3339 in UTC, from the log; durations are milliseconds.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Raw, Struct
 
@@ -85,16 +85,6 @@ class EventView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     iteration: int = 0
     worker: str = ""
     data: Raw = Raw(b"null")
-
-
-class ChunkView(Struct, frozen=True, kw_only=True):
-    """A piece of a token stream. ``attempt`` and ``iteration`` say which execution it is from."""
-
-    step: str
-    attempt: int
-    iteration: int
-    n: int
-    data: Any
 
 
 def text_of_time(ms: int) -> str:

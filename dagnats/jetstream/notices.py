@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+from dagnats.jetstream import lookup
 from dagnats.jetstream.asking import NO_RESPONDERS
 from dagnats.jetstream.follow import follow
 from dagnats.jetstream.frames import status_of
@@ -63,3 +64,7 @@ class JetStreamNotices:
     def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
         return follow(self._link, stream, subject, after_seq)
+
+    async def last(self, stream: str, subject: str) -> Entry | None:
+        """The last stored message of a subject filter; the stream's leader is asked, who has them all."""
+        return await lookup.last(self._link, stream, subject)

@@ -58,3 +58,7 @@ class MemoryNotices:
     def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Stored messages of a subject filter from a sequence on, then new ones as they come."""
         return _following(self._link, self._link.world.streams[stream], subject, after_seq)
+
+    async def last(self, stream: str, subject: str) -> Entry | None:
+        """The last stored message of a subject filter."""
+        return self._link.world.streams[stream].last_matching(subject)

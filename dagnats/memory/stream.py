@@ -74,6 +74,11 @@ class Stream:
         """The entries of a filter, in order."""
         return [entry for entry in self.entries if matches(pattern, entry.subject)]
 
+    def last_matching(self, pattern: str) -> Entry | None:
+        """The last entry of a filter."""
+        newest_first = reversed(self.entries)
+        return next((entry for entry in newest_first if matches(pattern, entry.subject)), None)
+
     def drop(self, entry: Entry) -> None:
         """Delete one entry; its sequence is not used again."""
         index = bisect_left(self.entries, entry.seq, key=_seq)

@@ -152,14 +152,24 @@ class Waiter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     since_ms: int = 0
 
 
-class Chunk(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of a token stream. ``n`` counts from 0 within a ticket's delivery."""
+class Chunks(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Chunks of one execution's token stream, in order. ``n`` numbers the first, from 0 in the execution.
 
-    n: int
-    data: Raw
-    step: str = ""
+    An execution is a delivery of a dispatch: ``dispatch`` is its sequence in the log, ``delivery`` counts
+    from 1. The newest execution of a step's iteration counts. ``anew``: earlier ones streamed, and no
+    longer do. ``run_chunks`` and ``run_bytes`` are what the run has streamed so far, these included.
+    """
+
+    step: str
+    dispatch: int = 0
+    delivery: int = 1
     attempt: int = 1
     iteration: int = 0
+    n: int = 0
+    chunks: tuple[Raw, ...] = ()
+    anew: bool = False
+    run_chunks: int = 0
+    run_bytes: int = 0
 
 
 class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -162,9 +162,9 @@ def dead(task_name: str, run: str, step: str) -> str:
     return f"dagnats.dead.{token(task_name)}.{run}.{token(step)}"
 
 
-def stream(run: str, step: str, ticket: str) -> str:
-    """A ticket's token stream."""
-    return f"dagnats.stream.{run}.{token(step)}.{token(ticket)}"
+def stream(run: str, step: str, execution: str) -> str:
+    """The token stream of one execution of a step."""
+    return f"dagnats.stream.{run}.{token(step)}.{token(execution)}"
 
 
 def stream_of_run(run: str, step: str = "") -> str:

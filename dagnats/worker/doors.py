@@ -1,4 +1,4 @@
-"""What a handler's context reaches outside: checkpoints, token streams, notices."""
+"""What a handler's context reaches outside: checkpoints and notices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from msgspec import Raw
 
 from dagnats import payloads
 from dagnats.context import SavedCheckpoint
-from dagnats.errors import PayloadTooLarge
-from dagnats.limits import CHUNK_SIZE_MAX_BYTES
 from dagnats.ports import Outside
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
-from dagnats.wire.messages import Chunk, StartedNotice, TaskMessage
+from dagnats.wire.messages import StartedNotice, TaskMessage
 
 _saved = msgspec.json.Decoder(SavedCheckpoint)
 
@@ -41,28 +39,6 @@ class WorkerDoors:
         saved = _saved.decode(found[0])
         return SavedCheckpoint(
             saved.iteration, await payloads.restore(self._outside.blobs, saved.state)
-        )
-
-    async def emit(self, message: TaskMessage, number: int, data: Raw) -> None:
-        """Send a piece of the ticket's token stream; stored for later viewers, not waited for.
-
-        Raises:
-            PayloadTooLarge: it is no piece but a whole.
-        """
-        if len(bytes(data)) > CHUNK_SIZE_MAX_BYTES:
-            raise PayloadTooLarge(
-                f"a streamed piece is at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; emit smaller ones"
-            )
-        chunk = Chunk(
-            n=number,
-            data=data,
-            step=message.step,
-            attempt=message.attempt,
-            iteration=message.iteration,
-        )
-        place = f"{message.attempt}-{message.iteration}"
-        await self._outside.notices.tell(
-            subjects.stream(message.run, message.step, place), encode(chunk)
         )
 
     async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:

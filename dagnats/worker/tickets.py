@@ -30,6 +30,7 @@ from dagnats.wire.messages import StartedNotice, TaskMessage
 from dagnats.worker.answers import Answering
 from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
 from dagnats.worker.doors import WorkerDoors
+from dagnats.worker.emitter import Emitter
 from dagnats.worker.lease import Held, LeaseKeeper
 from dagnats.worker.reporting import answer_message, report
 
@@ -162,7 +163,11 @@ class Tickets:
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
         context: AgentContext[Any] = AgentContext(
-            message, self._doors, loop, self._readers[task.name]
+            message,
+            self._doors,
+            loop,
+            self._readers[task.name],
+            Emitter(self._outside, message, delivery).open(),
         )
         if task.signature.context is not None:
             arguments[task.signature.context] = context

@@ -99,6 +99,7 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
             many = [output_of(*load, "chain-5", PAYLOAD, str(runs), "1000") for _ in range(repeat)]
             loop = output_of(*load, "spin", "100", "5", "1")
             loops = output_of(*load, "spin", "50", "20", "20")
+        tokens = output_of("-m", "tests.bench.tokens", broker.url, "10")
     finally:
         broker.remove()
     return {
@@ -107,6 +108,7 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
         "ms_per_hop_p99": alone["ms_p99"] / 10,
         "ms_per_iteration": loop["ms_p50"] / 100,
         "iterations_per_s": loops["runs_per_s"] * 50,
+        **{f"tokens_{name}": value for name, value in tokens.items()},
     }
 
 
@@ -144,6 +146,11 @@ def main() -> None:
         say("agent loop, 8 KB checkpoint, alone", ours["ms_per_iteration"], "ms/iteration",
             ratio_to_hop=round(ours["ms_per_iteration"] / ours["ms_per_hop"], 2)),
         say("20 agent loops of 50 iterations at once", ours["iterations_per_s"], "iterations/s"),
+        say("token stream alone, emit to subscriber, p50", ours["tokens_ms_p50"], "ms"),
+        say("the same, p99", ours["tokens_ms_p99"], "ms"),
+        say("10 token streams of 200/s, p50", ours["tokens_many_ms_p50"], "ms"),
+        say("the same, p99", ours["tokens_many_ms_p99"], "ms"),
+        say("chunks emitted in a tight loop", ours["tokens_chunks_per_s"], "chunks/s"),
         say("pure fold, chain of 5", fold(5), "events/s"),
         say("pure fold, chain of 1,000", fold(1000), "events/s"),
     ]  # fmt: skip

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dagnats import AgentContext, App, Continue, WorkflowBuilder
+import asyncio
+import time
+
+from dagnats import AgentContext, App, Context, Continue, WorkflowBuilder
 
 app = App("bench")
 
@@ -18,6 +21,15 @@ async def spin(ctx: AgentContext[str], turns: int) -> int | Continue[str]:
     """Go round with an 8 KB checkpoint."""
     state = ctx.checkpoint or "x" * 8192
     return ctx.iteration + 1 if ctx.iteration + 1 >= turns else Continue(state)
+
+
+@app.task
+async def speak(ctx: Context, chunks: int, pause_s: float) -> None:
+    """Emit the time, again and again; without a pause to speak of, in a tight loop."""
+    for _ in range(chunks):
+        await ctx.emit(time.time())
+        if pause_s > 1e-6:
+            await asyncio.sleep(pause_s)
 
 
 def chain(steps: int) -> WorkflowBuilder:

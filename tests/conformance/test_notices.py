@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from dagnats.errors import WrongSequence
 from dagnats.ports import Append
 from dagnats.wire import subjects
 from tests.conformance.deployments import fact, unique
@@ -194,3 +195,34 @@ async def test_a_token_that_is_told_is_kept(deployment, outside, other, run, cou
     found = await follow(outside, count, subjects.STREAMS, subject)
 
     assert [each.payload for each in found] == [b"%d" % number for number in range(count)]
+
+
+async def test_the_last_message_of_a_filter(outside, other, run):
+    """Over all its subjects, as soon as it is confirmed; nothing where nothing is."""
+    filter_ = subjects.stream_of_run(run)
+
+    assert await other.notices.last(subjects.STREAMS, filter_) is None
+
+    for number, step in enumerate(("write", "read", "write")):
+        message = Append(subjects.stream(run, step, unique("7")), b"%d" % number, f"{run}:{number}")
+        [stored] = await outside.log.append([message])
+        found = await other.notices.last(subjects.STREAMS, filter_)
+
+        assert found == (await follow(other, number + 1, subjects.STREAMS, filter_))[-1]
+        assert (found.seq, found.payload) == (stored.seq, b"%d" % number)
+
+    of_step = await other.notices.last(subjects.STREAMS, subjects.stream_of_run(run, "read"))
+
+    assert of_step.payload == b"1"
+
+
+async def test_a_stream_grows_only_as_its_writer_expects(outside, run):
+    """What a writer repeats, because it had no answer, is refused and told apart by what is there."""
+    subject = subjects.stream(run, "write", "7-1")
+    [first] = await outside.log.append([Append(subject, b"1", expect_last=0)])
+    [second] = await outside.log.append([Append(subject, b"2", expect_last=first.seq)])
+    with pytest.raises(WrongSequence):
+        await outside.log.append([Append(subject, b"2", expect_last=first.seq)])
+    found = await outside.notices.last(subjects.STREAMS, subject)
+
+    assert (found.seq, found.payload) == (second.seq, b"2")

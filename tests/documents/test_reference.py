@@ -16,7 +16,7 @@ from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
 from dagnats.wire import subjects
-from dagnats.wire.messages import ClosedMark, TaskMessage
+from dagnats.wire.messages import Chunks, ClosedMark, TaskMessage
 from tests.documents import pages
 from tests.documents.pages import REFERENCE, Fence
 
@@ -124,6 +124,8 @@ def test_messages_on_the_wire_page_can_be_read(fence: Fence):
         read = msgspec.json.decode(fence.content, type=TaskMessage)
     elif "closed_ms" in shown:
         read = msgspec.json.decode(fence.content, type=ClosedMark)
+    elif "chunks" in shown:
+        read = msgspec.json.decode(fence.content, type=Chunks)
     else:
         return
 

@@ -18,3 +18,16 @@ async def crash_add(ctx: Context, n: int) -> int:
         record.write(f"{ctx.run_id}/{ctx.step_id}\n")
     await asyncio.sleep(0.01)
     return n + 1
+
+
+@app.task
+async def crash_talk(ctx: Context) -> str:
+    """Stream some words; the first execution then waits to be killed."""
+    for word in ("once ", "upon ", "a "):
+        await ctx.emit(word)
+    record = Path(os.environ["CRASH_RECORD"])
+    if not record.exists():
+        record.touch()
+        await asyncio.sleep(60)
+    await ctx.emit("time")
+    return "said"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dagnats import AgentContext, App, Continue, Fail
+from dagnats import AgentContext, App, Context, Continue, Fail, Retry
 
 app = App("cli-tests")
 
@@ -31,6 +31,16 @@ async def talk(ctx: AgentContext[int], words: list[str]) -> int:
     for word in words:
         await ctx.emit(word + " ")
     return len(words)
+
+
+@app.task(retry=Retry(2, delay="1ms"))
+async def stutter(ctx: Context, words: list[str]) -> None:
+    """Emit half of the words, fail, and emit them all; the last one is an object."""
+    for number, word in enumerate(words):
+        if ctx.attempt == 1 and number == len(words) // 2:
+            raise OSError("hung up")
+        await ctx.emit(word)
+    await ctx.emit({"words": len(words)})
 
 
 @app.agent_loop(max_iterations=10)

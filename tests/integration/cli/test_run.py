@@ -171,7 +171,7 @@ def test_prefixes_that_name_no_run_or_several(cli):
 
 
 @pytest.mark.parametrize(
-    "word", ["status", "inspect", "get", "events", "watch", "output", "cancel"]
+    "word", ["status", "inspect", "get", "events", "watch", "stream", "output", "cancel"]
 )
 def test_a_run_has_to_be_named(offline, word):
     """Neither an id nor ``--last``: exit code 2, and what to give."""
@@ -182,7 +182,7 @@ def test_a_run_has_to_be_named(offline, word):
 
 
 @pytest.mark.parametrize(
-    "word", ["status", "inspect", "get", "events", "watch", "output", "cancel"]
+    "word", ["status", "inspect", "get", "events", "watch", "stream", "output", "cancel"]
 )
 def test_an_unknown_run_is_told_in_one_line(cli, word):
     """Whatever is asked of it; as JSON as well."""

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from dagnats.cli import render
 from dagnats.cli.watch import Tokens, visible
-from dagnats.core.views import ChunkView, ErrorView, EventView, RunView, StepView
+from dagnats.core.views import ErrorView, EventView, RunView, StepView
 from dagnats.listing import Listing, RunRow
+from dagnats.streaming import ChunkView, Superseded
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 
@@ -141,6 +142,17 @@ def test_tokens_are_joined_and_the_old_ones_forgotten():
     assert len(first.renderable.plain) < 4_000
     assert str(first.title) == "a"
     assert second.renderable.plain.strip() == '{"k":1}'
+
+
+def test_superseded_tokens_are_taken_back():
+    """Those of the iteration that is repeated; what was said before it stays."""
+    tokens = Tokens()
+    for iteration, word in ((0, "kept "), (1, "void "), (1, "void ")):
+        tokens.add(ChunkView(step="a", attempt=1, iteration=iteration, n=0, data=word))
+    tokens.add(Superseded(step="a", attempt=2, iteration=1))
+    tokens.add(ChunkView(step="a", attempt=2, iteration=1, n=0, data="new"))
+
+    assert tokens.panels(80)[0].renderable.plain.strip() == "kept new"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

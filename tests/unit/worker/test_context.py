@@ -21,10 +21,17 @@ class Doors:
         await asyncio.Event().wait()
 
 
+class Silent:
+    """A stream that nothing was emitted on."""
+
+    async def finish(self) -> None:
+        """Nothing is to be stored."""
+
+
 def context(doors: Doors) -> Context[int]:
     """A running ticket's context."""
     message = TaskMessage(ticket="a/1/0", run="r", step="a", task="t", workflow="w", answer_to="x")
-    return Context(message, doors, asyncio.get_running_loop(), lambda raw: raw)  # type: ignore[arg-type]
+    return Context(message, doors, asyncio.get_running_loop(), lambda raw: raw, Silent())  # type: ignore[arg-type]
 
 
 async def test_what_a_handler_gave_up_does_not_end_its_ticket():
