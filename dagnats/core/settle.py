@@ -12,6 +12,7 @@ Rules that are nowhere else:
 
 from __future__ import annotations
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from dagnats.core.conditions import holds
@@ -21,6 +22,7 @@ from dagnats.core.inputs import run_output, step_input
 from dagnats.core.kinds import KINDS
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
+from dagnats.core.schemas import schema_violation
 from dagnats.core.state import (
     CANCELLED,
     COMPLETED,
@@ -136,13 +138,20 @@ def close(draft: Draft, ending: Ending) -> Run:
         )
     output = ABSENT
     if status == COMPLETED:
-        try:
-            output = run_output(
-                draft.graph, draft.run.steps.replace(draft.changed), draft.run.input
-            )
-        except PathMissing as missing:
-            status, error = FAILED, StepError(f"output of the run: {missing}", "invalid_output")
+        output, problem = _output(draft)
+        if problem:
+            status, error = FAILED, StepError(f"output of the run: {problem}", "invalid_output")
     return draft.result(
         status=status, error=error, output=output, failed_at=failed_at, abandoned=abandoned,
         closed_ms=draft.at_ms, armed_ms=0,
     )  # fmt: skip
+
+
+def _output(draft: Draft) -> tuple[Raw, str]:
+    """What the run gives back; or nothing, and why it cannot be that."""
+    try:
+        output = run_output(draft.graph, draft.run.steps.replace(draft.changed), draft.run.input)
+    except PathMissing as missing:
+        return ABSENT, str(missing)
+    violation = schema_violation(draft.graph.workflow.output_schema, output)
+    return (ABSENT, violation) if violation else (output, "")
