@@ -13,7 +13,7 @@ import difflib
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import msgspec.inspect
@@ -23,6 +23,7 @@ from dagnats.errors import DefinitionError, InvalidInput
 
 NULL = Raw(b"null")
 _QUOTED_MAX = 200
+_UNION = type(int | str)
 
 
 def _enc_hook(value: Any) -> Any:
@@ -112,12 +113,24 @@ class Promise:
         try:
             self._read(raw)
         except InvalidInput as error:
-            name = getattr(self.kind, "__name__", "")
-            spelled = (
-                name if name and not get_args(self.kind) else inspect.formatannotation(self.kind)
-            )
-            return f"{quoted(raw)}, which is no {spelled}: {error.message}"
+            return f"{quoted(raw)}, which is no {spelled(self.kind)}: {error.message}"
         return ""
+
+
+def spelled(kind: Any) -> str:
+    """A type as its author would write it, without modules."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind in (None, type(None)):
+        return "None"
+    if origin in (Union, _UNION):
+        return " | ".join(spelled(part) for part in args)
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, args))}]"
+    if origin is Annotated:
+        return spelled(args[0])
+    if origin is not None and args:
+        return f"{spelled(origin)}[{', '.join(spelled(part) for part in args)}]"
+    return "..." if kind is Ellipsis else str(getattr(kind, "__name__", kind))
 
 
 def quoted(raw: Raw) -> str:
@@ -199,6 +212,18 @@ class Signature:
             raise DefinitionError(
                 f"{self.name}: its parameters cannot be read from JSON: {error}"
             ) from error
+
+    def text(self) -> str:
+        """What callers pass and get, as code: ``(url: str, words: int = 3) -> Page``."""
+        shown: list[str] = []
+        for p in self.parameters:
+            kind = "" if p.annotation is p.empty else f": {spelled(self.types[p.name])}"
+            default = (
+                "" if p.default is p.empty else f" = {p.default!r}" if kind else f"={p.default!r}"
+            )
+            shown.append(f"{p.name}{kind}{default}")
+        gives = "" if self.returns is Any else f" -> {spelled(self.returns)}"
+        return f"({', '.join(shown)}){gives}"
 
     def arguments(self, raw: Raw) -> dict[str, Any]:
         """The keyword arguments for the handler from its input.
@@ -327,8 +352,7 @@ def _default(value: Any) -> Any:
 
 def _without(hint: Any, outcomes: tuple[type, ...]) -> Any:
     """A return annotation without the outcomes that are not values."""
-    import_union = type(int | str)
-    if get_origin(hint) in (Union, import_union):
+    if get_origin(hint) in (Union, _UNION):
         kept = tuple(part for part in get_args(hint) if not _is_outcome(part, outcomes))
         return Union[kept] if kept else Any  # noqa: UP007  (built from a tuple)
     return Any if _is_outcome(hint, outcomes) else hint

@@ -49,7 +49,7 @@ def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:
     return TaskRecord(
         name=task.name,
         app=app,
-        signature=f"{task.name}{task.signature.signature}",
+        signature=f"{task.name}{task.signature.text()}",
         description=(inspect.getdoc(function) or "").partition("\n")[0],
         input_schema=task.definition().input_schema,
         output_schema=task.definition().output_schema,
