@@ -27,7 +27,8 @@ C = TypeVar("C")
 
 _TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
-_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key")
+_SCHEMA_OPTIONS = ("input_schema", "output_schema")
+_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key", *_SCHEMA_OPTIONS)
 
 
 class TaskDecorator(Protocol):
@@ -209,6 +210,7 @@ class App:
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
         retry: Retry | int | None = None, idempotency_key: str = "",
+        input_schema: Mapping[str, Any] | None = ..., output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
     def workflow(self, function: Any = None, **options: Any) -> Any:
@@ -217,7 +219,8 @@ class App:
         Args:
             function: Runs once, now; its parameters stand for the run's input.
             **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
-                ``idempotency_key``: a path into the input whose value names the run.
+                ``idempotency_key``: a path into the input whose value names the run; ``input_schema`` and
+                ``output_schema``: instead of those of the annotations; None for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -241,6 +244,7 @@ class App:
             version=str(given.get("version") or "1"),
             retry=policy_of(retry, f"workflow {name}") if retry is not None else None,
             idempotency_key=given.get("idempotency_key") or "",
+            schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow
         return flow

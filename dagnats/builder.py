@@ -45,12 +45,14 @@ class WorkflowBuilder:
         version: For people.
         retry: For steps that have none.
         idempotency_key: A path into the input whose value names the run.
-        input_schema: JSON Schema that inputs are checked against at the caller.
+        input_schema: JSON Schema that inputs are checked against, at the caller and at the start.
+        output_schema: JSON Schema that the output is checked against when the run completes.
     """
 
     def __init__(
         self, name: str, *, timeout: Duration | None = None, version: str = "1", retry: Retry | int | None = None,
         idempotency_key: str = "", input_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._name = name
         self._timeout_ms = milliseconds(f"workflow {name}: timeout", timeout)
@@ -58,6 +60,7 @@ class WorkflowBuilder:
         self._retry = policy_of(retry, f"workflow {name}") if retry is not None else None
         self._idempotency_key = idempotency_key
         self._input_schema = dict(input_schema) if input_schema is not None else None
+        self._output_schema = dict(output_schema) if output_schema is not None else None
         self._output: Any = None
         self._steps: list[Step] = []
 
@@ -129,7 +132,7 @@ class WorkflowBuilder:
         workflow = Workflow(
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
-            input_schema=self._input_schema,
+            input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)
         if problems:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 import msgspec.inspect
@@ -22,11 +22,13 @@ from msgspec import Raw
 from dagnats.errors import DefinitionError, InvalidInput
 
 NULL = Raw(b"null")
+_QUOTED_MAX = 200
+_UNION = type(int | str)
 
 
 def _enc_hook(value: Any) -> Any:
-    if hasattr(value, "model_dump"):  # a Pydantic model
-        return value.model_dump(mode="json")
+    if hasattr(value, "model_dump"):  # a Pydantic model, under the names that it reads itself
+        return value.model_dump(mode="json", by_alias=True)
     if isinstance(value, Raw):
         return value
     raise NotImplementedError(
@@ -79,6 +81,64 @@ def decoder(kind: Any) -> Callable[[Raw], Any]:
     return read
 
 
+def readable(kind: Any) -> bool:
+    """Whether JSON can carry the type."""
+    try:
+        _known(kind)
+    except Exception:  # noqa: BLE001  (whatever is wrong with a type that nobody has to read)
+        return False
+    return True
+
+
+def reader(kind: Any) -> Callable[[Raw], Any]:
+    """A decoder of a type; of builtins when JSON cannot carry the type."""
+    return decoder(kind if readable(kind) else Any)
+
+
+class Promise:
+    """The type that a handler's answer is promised to have, checked on the JSON that would be stored.
+
+    A type that says nothing (``Any``, none at all, one that JSON cannot carry) promises nothing.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        checked = kind not in (Any, object, Raw) and readable(kind)
+        self._read = decoder(kind) if checked else None
+
+    def broken(self, raw: Raw) -> str:
+        """Which part of an answer is not of the type; empty when all of it is."""
+        if self._read is None:
+            return ""
+        try:
+            self._read(raw)
+        except InvalidInput as error:
+            return f"{quoted(raw)}, which is no {spelled(self.kind)}: {error.message}"
+        return ""
+
+
+def spelled(kind: Any) -> str:
+    """A type as its author would write it, without modules."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind in (None, type(None)):
+        return "None"
+    if origin in (Union, _UNION):
+        return " | ".join(spelled(part) for part in args)
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, args))}]"
+    if origin is Annotated:
+        return spelled(args[0])
+    if origin is not None and args:
+        return f"{spelled(origin)}[{', '.join(spelled(part) for part in args)}]"
+    return "..." if kind is Ellipsis else str(getattr(kind, "__name__", kind))
+
+
+def quoted(raw: Raw) -> str:
+    """The beginning of a JSON value, for messages."""
+    text = bytes(raw).decode(errors="replace")
+    return text if len(text) <= _QUOTED_MAX else text[:_QUOTED_MAX] + "…"
+
+
 def plain(raw: Raw | None) -> Any:
     """JSON as builtins; None for nothing."""
     return None if raw is None else msgspec.json.decode(raw)
@@ -117,6 +177,8 @@ class Signature:
         self.parameters = parameters
         self.types = {p.name: hints.get(p.name, Any) for p in parameters}
         self.returns = _without(hints.get("return", Any), outcomes)
+        self.result = Promise(self.returns)
+        self.state = Promise(self.checkpoint)
         self._read = self._reader()
 
     def _takes_context(
@@ -150,6 +212,18 @@ class Signature:
             raise DefinitionError(
                 f"{self.name}: its parameters cannot be read from JSON: {error}"
             ) from error
+
+    def text(self) -> str:
+        """What callers pass and get, as code: ``(url: str, words: int = 3) -> Page``."""
+        shown: list[str] = []
+        for p in self.parameters:
+            kind = "" if p.annotation is p.empty else f": {spelled(self.types[p.name])}"
+            default = (
+                "" if p.default is p.empty else f" = {p.default!r}" if kind else f"={p.default!r}"
+            )
+            shown.append(f"{p.name}{kind}{default}")
+        gives = "" if self.returns is Any else f" -> {spelled(self.returns)}"
+        return f"({', '.join(shown)}){gives}"
 
     def arguments(self, raw: Raw) -> dict[str, Any]:
         """The keyword arguments for the handler from its input.
@@ -185,13 +259,22 @@ class Signature:
         except TypeError as error:
             raise InvalidInput(f"{self.name} takes {takes}: {error}") from error
 
-    def encode_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:
+    def encode_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, fill: bool = False
+    ) -> Raw:
         """The input that a call stands for, checked against the annotations.
+
+        ``fill`` writes down the defaults of what is left out, for a reader that does not know them.
 
         Raises:
             InvalidInput: the arguments do not fit.
         """
         bound = self.bind(args, kwargs)
+        if fill:
+            bound = {
+                **{p.name: p.default for p in self.parameters if p.default is not p.empty},
+                **bound,
+            }
         if not self.parameters:
             return NULL
         if len(self.parameters) == 1:
@@ -215,24 +298,40 @@ class Signature:
             raise InvalidInput(f"input of {self.name}: {error.message}") from error
 
 
+def parts_of(kind: Any) -> Iterator[tuple[msgspec.inspect.Type, msgspec.inspect.Type | None]]:
+    """Every type that a type is made of, each with the one that it stands in.
+
+    Raises:
+        TypeError: msgspec cannot look into it.
+    """
+    root = msgspec.inspect.type_info(kind)
+    yield root, None
+    pending: list[tuple[Any, msgspec.inspect.Type]] = [(root, root)]
+    seen = {id(root)}
+    while pending:
+        part, owner = pending.pop()
+        for child in part if isinstance(part, tuple) else _members(part):
+            if isinstance(child, msgspec.inspect.Type):
+                yield child, owner
+            if isinstance(child, tuple) or id(child) not in seen:
+                seen.add(id(child))
+                inner = child if isinstance(child, msgspec.inspect.Type) else owner
+                pending.append((child, inner))
+
+
+def _members(part: Any) -> Iterator[Any]:
+    if isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+        yield from (getattr(part, name) for name in part.__struct_fields__)
+
+
 def _known(kind: Any) -> Callable[[Raw], Any]:
     """A decoder of a type in which every part can be read: msgspec itself finds out only at a value."""
-    pending: list[Any] = [msgspec.inspect.type_info(kind)]
-    seen: set[int] = set()
-    while pending:
-        part = pending.pop()
-        if isinstance(part, tuple):
-            pending.extend(part)
-        elif (
-            isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field) and id(part) not in seen
-        ):
-            seen.add(id(part))
-            if isinstance(part, msgspec.inspect.CustomType) and not _hooked(part.cls):
-                raise TypeError(
-                    f"{part.cls.__qualname__} is neither a builtin, a dataclass, an attrs class, "
-                    "a TypedDict, a msgspec struct nor a Pydantic model"
-                )
-            pending.extend(getattr(part, name) for name in part.__struct_fields__)
+    for part, _ in parts_of(kind):
+        if isinstance(part, msgspec.inspect.CustomType) and not _hooked(part.cls):
+            raise TypeError(
+                f"{part.cls.__qualname__} is neither a builtin, a dataclass, an attrs class, "
+                "a TypedDict, a msgspec struct nor a Pydantic model"
+            )
     return decoder(kind)
 
 
@@ -253,8 +352,7 @@ def _default(value: Any) -> Any:
 
 def _without(hint: Any, outcomes: tuple[type, ...]) -> Any:
     """A return annotation without the outcomes that are not values."""
-    import_union = type(int | str)
-    if get_origin(hint) in (Union, import_union):
+    if get_origin(hint) in (Union, _UNION):
         kept = tuple(part for part in get_args(hint) if not _is_outcome(part, outcomes))
         return Union[kept] if kept else Any  # noqa: UP007  (built from a tuple)
     return Any if _is_outcome(hint, outcomes) else hint

@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from dagnats import convert
 from dagnats.client import Client, Handle
 from dagnats.context import Context
@@ -15,6 +17,7 @@ from dagnats.core.model import LoopConfig, RetryPolicy, Step, Workflow
 from dagnats.core.validate import name_problems, problems_of
 from dagnats.errors import DefinitionError
 from dagnats.outcome import Continue
+from dagnats.schemas import Outputs, input_schema_of, schema_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +74,8 @@ class TaskOptions:
 class Startable(Generic[P, R]):
     """What a task and a workflow have in common: a name, a signature, and being started."""
 
+    fills_defaults = False  # whether a start writes down the defaults of what is left out
+
     def __init__(self, home: Home, name: str, signature: convert.Signature) -> None:
         self.name = name
         self.signature = signature
@@ -100,9 +105,9 @@ class Startable(Generic[P, R]):
             InvalidInput: the arguments do not fit.
             RunAlreadyStarted: a run with this ``id`` exists.
         """
-        raw = self.signature.encode_call(args, kwargs)
+        raw = self.signature.encode_call(args, kwargs, fill=self.fills_defaults)
         if self._read is None:
-            self._read = convert.decoder(self.returns())
+            self._read = convert.reader(self.returns())
         client = await self._home.client()
         return await client.start(
             self.definition(),
@@ -160,6 +165,7 @@ class Task(Startable[P, R]):
         functools.update_wrapper(self, function)
         self.function = function
         self.options = options
+        self._definition: Workflow | None = None
         self.is_async = inspect.iscoroutinefunction(function)
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise DefinitionError(
@@ -196,10 +202,20 @@ class Task(Startable[P, R]):
 
     def definition(self) -> Workflow:
         """A workflow of this one task, under its name: what ``task.start()`` runs."""
+        if self._definition is None:
+            self._definition = self._alone()
+        return self._definition
+
+    def _alone(self) -> Workflow:
         step_id = "".join(
             c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in self.name
         )
-        workflow = Workflow(name=self.name, steps=(self.step(step_id),))
+        bare = Workflow(name=self.name, steps=(self.step(step_id),))
+        workflow = replace(
+            bare,
+            input_schema=input_schema_of(self.signature),
+            output_schema=schema_of(Outputs(bare, {step_id: self.returns()}).kind()),
+        )
         problems = problems_of(workflow)
         if problems:
             raise DefinitionError(

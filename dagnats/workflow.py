@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from dagnats import convert
 from dagnats.core.model import Condition, RetryPolicy, Step, Workflow
@@ -16,6 +17,7 @@ from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError, InvalidInput
 from dagnats.options import LATER, milliseconds, refuse_unknown
 from dagnats.outcome import Retry
+from dagnats.schemas import Outputs, input_schema_of, schema_of
 from dagnats.task import Home, Startable, Task, tracer
 
 P = ParamSpec("P")
@@ -33,10 +35,9 @@ class Ref:
     ``ref.field`` and ``ref["x"]`` select; comparing makes a condition for ``when=`` and ``skip_if=``.
     """
 
-    def __init__(self, step: str, path: tuple[str, ...] = (), kind: Any = Any) -> None:
+    def __init__(self, step: str, path: tuple[str, ...] = ()) -> None:
         self._step = step
         self._path = path
-        self._kind = kind
 
     def __getattr__(self, name: str) -> Ref:
         if name.startswith("__"):
@@ -142,6 +143,7 @@ class Trace:
     def __init__(self, name: str) -> None:
         self.name = name
         self.steps: list[Step] = []
+        self.kinds: dict[str, Any] = {}  # the types of their outputs, by id
         self._count: dict[str, int] = {}
 
     def add(self, task: Task[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
@@ -174,7 +176,8 @@ class Trace:
             **self._options(options, where),
         )
         self.steps.append(step)
-        return Ref(step_id, kind=task.returns())
+        self.kinds[step_id] = task.returns()
+        return Ref(step_id)
 
     def _step_id(self, wanted: str, where: str) -> str:
         base = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in wanted)
@@ -222,6 +225,7 @@ class Trace:
             raise DefinitionError(f"{where}: on_failure= takes a task, without calling it")
         step_id = self._step_id(task.name, where)
         self.steps.append(task.step(step_id))
+        self.kinds[step_id] = task.returns()
         return step_id
 
 
@@ -278,9 +282,11 @@ def _explicit(template: Any, depends: tuple[str, ...]) -> Any:
 class Flow(Startable[P, R]):
     """A traced workflow: a definition with a name, and a signature that starts are checked against."""
 
+    fills_defaults = True  # the engine does not know them
+
     def __init__(
         self, home: Home, function: Callable[P, R], name: str, *, timeout_ms: int = 0, version: str = "1",
-        retry: RetryPolicy | None = None, idempotency_key: str = "",
+        retry: RetryPolicy | None = None, idempotency_key: str = "", schemas_given: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(home, name, convert.Signature(function, (), ()))
         functools.update_wrapper(self, function)
@@ -288,11 +294,18 @@ class Flow(Startable[P, R]):
             raise DefinitionError(
                 f"workflow {name}: it takes no ctx; it runs once, at import, to be traced"
             )
-        steps, output, self._returns = _trace(function, name, self.signature)
-        self._definition = Workflow(
-            name=name, version=version, steps=steps, timeout_ms=timeout_ms, default_retry=retry,
-            idempotency_key=idempotency_key, output=output,
+        traced = _trace(function, name, self.signature)
+        definition = Workflow(
+            name=name, version=version, steps=traced.steps, timeout_ms=timeout_ms, default_retry=retry,
+            idempotency_key=idempotency_key, output=traced.output,
         )  # fmt: skip
+        outputs = Outputs(definition, traced.kinds, self.signature.returns)
+        self._returns = outputs.kind() if traced.one or outputs.declared is not Any else Any
+        derived = {
+            "input_schema": input_schema_of(self.signature, optional=False),
+            "output_schema": schema_of(outputs.kind()),
+        }
+        self._definition = replace(definition, **{**derived, **(schemas_given or {})})
         problems = problems_of(self._definition)
         if problems:
             text = "\n  ".join(str(problem) for problem in problems)
@@ -313,14 +326,25 @@ class Flow(Startable[P, R]):
         return self._definition
 
     def returns(self) -> Any:
-        """The type of what the traced function returned."""
+        """The type of what the traced function returned, or declares."""
         return self._returns
 
 
-def _trace(
-    function: Callable[..., Any], name: str, signature: convert.Signature
-) -> tuple[tuple[Step, ...], Any, Any]:
-    """Run the function with references for its parameters: its steps, output template and output type."""
+class Traced(msgspec.Struct, frozen=True):
+    """What the function made: its steps, the types of their outputs, and the run's output.
+
+    ``output`` is None where it is what the engine gives anyway; ``one`` says that it is a single value,
+    and not a structure of several.
+    """
+
+    steps: tuple[Step, ...]
+    kinds: dict[str, Any]
+    output: Any = None
+    one: bool = False
+
+
+def _trace(function: Callable[..., Any], name: str, signature: convert.Signature) -> Traced:
+    """Run the function with references for its parameters."""
     trace = Trace(name)
     several = len(signature.parameters) > 1
     refs = {p.name: Ref("", (p.name,) if several else ()) for p in signature.parameters}
@@ -341,16 +365,16 @@ def _trace(
             f"workflow {name}: its function calls no task, so there is nothing to run"
         )
     if returned is None:
-        return tuple(trace.steps), None, Any
+        return Traced(tuple(trace.steps), trace.kinds)
     try:
         output = template_of(returned)
     except InvalidInput as error:
         raise DefinitionError(
             f"workflow {name}: what it returns cannot be its output: {error.message}"
         ) from error
-    kind = vars(returned)["_kind"] if isinstance(returned, Ref) else Any
     children = {parent for step in trace.steps for parent in step.depends_on}
     handlers = {step.on_failure for step in trace.steps}
     sinks = [step.id for step in trace.steps if step.id not in children | handlers]
     default = len(sinks) == 1 and output == {"$step": sinks[0]}
-    return tuple(trace.steps), None if default else output, kind
+    one = isinstance(returned, Ref)
+    return Traced(tuple(trace.steps), trace.kinds, None if default else output, one)

@@ -85,13 +85,19 @@ async def registered(client: Client, name: str) -> tuple[Workflow, str]:
     raise WorkflowNotFound(f'no workflow "{name}"; {hint}', workflow=name)
 
 
-async def unserved(client: Client, workflow: Workflow) -> list[str]:
-    """A sentence for each task of a workflow that no live worker runs."""
+async def workers_of(client: Client) -> list[WorkerRecord]:
+    """The live workers, as they told the directory."""
     entries = await client.outside.documents(subjects.WORKERS).all()
     workers: list[WorkerRecord] = []
     for value, _ in entries.values():
         with suppress(msgspec.DecodeError):
             workers.append(_record.decode(value))
+    return sorted(workers, key=lambda each: each.worker)
+
+
+async def unserved(client: Client, workflow: Workflow) -> list[str]:
+    """A sentence for each task of a workflow that no live worker runs."""
+    workers = await workers_of(client)
     missing = {
         (step.task, step.group)
         for step in workflow.steps

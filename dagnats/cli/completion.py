@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem, get_completion_class
 
 from dagnats.cli.group import examples
@@ -54,6 +55,22 @@ def workflow_names(
 
         async with open_client(ctx.params.get("url")) as client:
             return [row.name for row in await client.registry.names()]
+
+    return _items(ask, incomplete)
+
+
+def task_names(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Tasks in the catalogue that begin with what was typed."""
+
+    async def ask() -> list[str]:
+        from dagnats.cli.output import open_client
+        from dagnats.wire import subjects
+
+        async with open_client(ctx.params.get("url")) as client:
+            records = (await client.outside.documents(subjects.TASK_CATALOGUE).all()).values()
+            return sorted(msgspec.json.decode(value)["name"] for value, _ in records)
 
     return _items(ask, incomplete)
 

@@ -40,6 +40,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Workflows and runs": {
         "workflow": Entry("dagnats.cli.workflow:workflow", "Register, validate, list, show, draw."),
+        "task": Entry("dagnats.cli.task:task", "List and show the tasks of the workers."),
         "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel runs."),
     },
     "Operate": {

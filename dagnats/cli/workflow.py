@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from msgspec import Struct
+from rich.text import Text
 
 from dagnats.cli import given, render
 from dagnats.cli.ask import registered, unserved
@@ -15,6 +16,7 @@ from dagnats.cli.completion import workflow_names
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.layout import lines_of, mermaid
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
+from dagnats.cli.shapes import shape_lines
 from dagnats.core.definition import encode_workflow, read_workflow, write_workflow
 from dagnats.core.model import Problem, Workflow
 from dagnats.core.validate import advice_on, problems_of
@@ -190,6 +192,8 @@ def show(name: str, url: str | None, as_json: bool) -> None:
         emit_json(write_workflow(found))
         return
     click.echo(f"{_summary(found)} ({digest})")
+    for label, line in shape_lines({"input": found.input_schema, "output": found.output_schema}):
+        render.show(Text.assemble((f"{label:<8}", "dim"), line))
     _tree(found)
 
 

@@ -96,7 +96,7 @@ def compile_graph(workflow: Workflow, digest: str) -> Graph:
         sinks=tuple(node.position for node in nodes if not node.children and not node.aux),
         fresh=Table[StepState].of(StepState(blockers=len(node.parents)) for node in nodes),
         counted=sum(not node.aux for node in nodes),
-        inspected=_inspected(workflow),
+        inspected=_inspected(workflow) | _returned(workflow, nodes),
     )
 
 
@@ -192,3 +192,14 @@ def _inspected(workflow: Workflow) -> frozenset[str]:
     for cancel in workflow.cancel_on:
         names |= sources_of(cancel.match)
     return frozenset(names) | _looked_into(workflow.steps)
+
+
+def _returned(workflow: Workflow, nodes: tuple[Node, ...]) -> frozenset[str]:
+    """The steps whose outputs make the run's, when that is checked. A recovered step's handler stands in."""
+    if workflow.output_schema is None:
+        return frozenset()
+    if workflow.output is not None:
+        return frozenset(step for step, _ in holes(workflow.output))
+    sinks = [node for node in nodes if not node.children and not node.aux]
+    handlers = {nodes[node.handler].step.id for node in sinks if node.handler != NOWHERE}
+    return frozenset(node.step.id for node in sinks) | handlers

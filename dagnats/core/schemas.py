@@ -1,21 +1,31 @@
-"""Checking JSON against a workflow's JSON Schema: by the caller before anything is sent, and by the engine.
+"""Checking JSON against a workflow's JSON Schemas: inputs by the caller and the engine, outputs by the engine.
 
-The engine checks again because anybody may write a start into the log.
+The engine checks inputs again because anybody may write a start into the log.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jsonschema_rs
 import msgspec
 from msgspec import Raw
 
+_VALIDATORS_MAX = 1_000
+_MESSAGE_MAX = 500  # it quotes the value, which may be large
+_compiled: dict[int, tuple[Any, Any]] = {}  # by identity: definitions are frozen and kept in memory
 
-@functools.lru_cache(maxsize=1_000)
-def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.validator_for(msgspec.json.decode(schema), retriever=_refuse)
+
+def _validator(schema: Any) -> Any:
+    """The validator of a schema; one that was seen before, the same object, costs a look."""
+    known = _compiled.get(id(schema))
+    if known is not None and known[0] is schema:
+        return known[1]
+    made = jsonschema_rs.validator_for(schema, retriever=_refuse)
+    if len(_compiled) >= _VALIDATORS_MAX:
+        _compiled.clear()
+    _compiled[id(schema)] = (schema, made)
+    return made
 
 
 def _refuse(uri: str) -> Any:
@@ -28,7 +38,7 @@ def schema_problem(schema: Any) -> str:
     if schema is None:
         return ""
     try:
-        _validator(msgspec.json.encode(schema, order="deterministic"))
+        _validator(schema)
     except (jsonschema_rs.ValidationError, ValueError, RecursionError) as problem:
         return f"it cannot be used: {str(problem).splitlines()[0]}"
     return ""
@@ -39,8 +49,10 @@ def schema_violation(schema: Any, raw: Raw) -> str:
     if schema is None:
         return ""
     try:
-        validator = _validator(msgspec.json.encode(schema, order="deterministic"))
-        error = next(iter(validator.iter_errors(msgspec.json.decode(raw))), None)
+        validator, value = _validator(schema), msgspec.json.decode(raw)
+        if validator.is_valid(value):
+            return ""
+        error = next(iter(validator.iter_errors(value)), None)
     except (
         jsonschema_rs.ValidationError,
         msgspec.DecodeError,
@@ -48,7 +60,22 @@ def schema_violation(schema: Any, raw: Raw) -> str:
         RecursionError,
     ) as problem:
         return f"it cannot be checked against its schema: {problem}"
-    if error is None:
-        return ""
+    return _told(_deepest(error)) if error is not None else ""
+
+
+def _deepest(error: Any) -> Any:
+    """Of a value that fits none of several schemas: what is wrong in the one that fits it best."""
+    place = len(error.instance_path)
+    for branch in getattr(error.kind, "context", None) or ():
+        for part in branch:
+            found = _deepest(part)
+            if len(found.instance_path) > place:
+                return found
+    return error
+
+
+def _told(error: Any) -> str:
     place = ".".join(str(part) for part in error.instance_path)
-    return f"at {place}: {error.message}" if place else str(error.message)
+    text = str(error.message)
+    text = text if len(text) <= _MESSAGE_MAX else text[:_MESSAGE_MAX] + "…"
+    return f"at {place}: {text}" if place else text

@@ -15,6 +15,7 @@ Rules that are nowhere else:
 
 from __future__ import annotations
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from dagnats.core import saga, signals
@@ -25,6 +26,7 @@ from dagnats.core.inputs import run_output, step_input
 from dagnats.core.kinds import KINDS
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
+from dagnats.core.schemas import schema_violation
 from dagnats.core.scope import Next
 from dagnats.core.state import (
     CANCELLED,
@@ -218,12 +220,11 @@ def fail(draft: Draft, error: StepError, position: int = NOBODY) -> None:
 
 def _complete(draft: Draft) -> None:
     """Nothing is open any more: the run's output is made."""
-    try:
-        draft.output = run_output(draft.graph, draft, draft.run.input)
-    except PathMissing as missing:
-        fail(draft, StepError(f"output of the run: {missing}", "invalid_output"))
-        return
-    draft.end(COMPLETED)
+    draft.output, problem = _output(draft)
+    if problem:
+        fail(draft, StepError(f"output of the run: {problem}", "invalid_output"))
+    else:
+        draft.end(COMPLETED)
 
 
 def close(draft: Draft, ending: Ending) -> Run:
@@ -243,3 +244,13 @@ def close(draft: Draft, ending: Ending) -> Run:
         status=status, error=error, output=output, failed_at=failed_at, abandoned=abandoned,
         closed_ms=draft.at_ms, armed_ms=0, saga=None, waits={},
     )  # fmt: skip
+
+
+def _output(draft: Draft) -> tuple[Raw, str]:
+    """What the run gives back; or nothing, and why it cannot be that."""
+    try:
+        output = run_output(draft.graph, draft, draft.run.input)
+    except PathMissing as missing:
+        return ABSENT, str(missing)
+    violation = schema_violation(draft.graph.workflow.output_schema, output)
+    return (ABSENT, violation) if violation else (output, "")

@@ -43,9 +43,6 @@ def problems_of(workflow: Workflow) -> list[Problem]:
 def advice_on(workflow: Workflow) -> list[Advice]:
     """What is allowed but probably not meant."""
     advice: list[Advice] = []
-    if workflow.output_schema is not None:
-        message = "output_schema is kept and shown, but outputs are not checked against it yet"
-        advice.append(Advice("output_schema", message))
     handlers = {
         name for step in workflow.steps for name in (step.on_failure, step.compensate) if name
     }
@@ -71,9 +68,10 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield Problem(
             "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
         )
-    problem = schema_problem(workflow.input_schema)
-    if problem:
-        yield Problem("workflow.input_schema", problem, "correct the schema")
+    for key in ("input_schema", "output_schema"):
+        problem = schema_problem(getattr(workflow, key))
+        if problem:
+            yield Problem(f"workflow.{key}", problem, "correct the schema")
     yield from _template_problems("workflow.output", workflow.output, known, None)
     if len(workflow.cancel_on) > CANCEL_ON_MAX:
         what = f"{len(workflow.cancel_on)} events"

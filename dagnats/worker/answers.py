@@ -38,7 +38,7 @@ class Answering:
         if isinstance(ended, Abandoned | Raised):
             return self._not_returned(message, task, ended, reason, ran_ms)
         try:
-            return await self._returned(message, ended, ran_ms)
+            return await self._returned(message, task, ended, ran_ms)
         except (InvalidInput, PayloadTooLarge) as error:
             return self.failed(
                 message,
@@ -47,9 +47,17 @@ class Answering:
                 ran_ms,
             )
 
-    async def _returned(self, message: TaskMessage, value: object, ran_ms: int) -> Outcome:
+    async def _returned(
+        self, message: TaskMessage, task: Task[Any, Any], value: object, ran_ms: int
+    ) -> Outcome:
+        promised = task.signature
         if not isinstance(value, Continue):
-            output = await self._carried(value, f"output of {message.task}")
+            raw = convert.encode(value)
+            broken = promised.result.broken(raw)
+            if broken:
+                text = f"{task.name} returned {broken}"
+                return self.failed(message, text, "non_retriable", ran_ms)
+            output = await self._carried(raw, f"output of {message.task}")
             return StepSucceeded(
                 ticket=message.ticket,
                 nonce=message.nonce,
@@ -57,12 +65,14 @@ class Answering:
                 ran_ms=ran_ms,
                 output=output,
             )
-        kept = value.checkpoint is UNSET
-        checkpoint = (
-            ABSENT
-            if kept
-            else await self._carried(value.checkpoint, f"checkpoint of {message.task}")
-        )
+        checkpoint = ABSENT
+        if value.checkpoint is not UNSET:
+            raw = convert.encode(value.checkpoint)
+            broken = promised.state.broken(raw)
+            if broken:
+                text = f"{task.name} continued with {broken}"
+                return self.failed(message, text, "non_retriable", ran_ms)
+            checkpoint = await self._carried(raw, f"checkpoint of {message.task}")
         return StepContinued(
             ticket=message.ticket,
             nonce=message.nonce,
@@ -71,8 +81,7 @@ class Answering:
             checkpoint=checkpoint,
         )
 
-    async def _carried(self, value: Any, what: str) -> Raw:
-        raw = convert.encode(value)
+    async def _carried(self, raw: Raw, what: str) -> Raw:
         payloads.refuse_forged(raw, what)
         return await payloads.offload(self._blobs, raw, what)
 

@@ -17,7 +17,7 @@ from dagnats.wire import subjects
 
 
 class TaskRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A task in the catalogue. Schemas are JSON Schema, None where a type has none."""
+    """A task in the catalogue. Schemas are JSON Schema, None where anything is taken or may be given."""
 
     name: str
     app: str
@@ -49,10 +49,10 @@ def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:
     return TaskRecord(
         name=task.name,
         app=app,
-        signature=f"{task.name}{task.signature.signature}",
+        signature=f"{task.name}{task.signature.text()}",
         description=(inspect.getdoc(function) or "").partition("\n")[0],
-        input_schema=_input_schema(task),
-        output_schema=_schema(task.returns()),
+        input_schema=task.definition().input_schema,
+        output_schema=task.definition().output_schema,
         group=task.options.group,
         retry=task.options.retry,
         timeout_ms=task.options.timeout_ms,
@@ -60,38 +60,6 @@ def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:
         metadata=task.options.metadata,
         source=_source(function),
     )
-
-
-def _input_schema(task: Task[Any, Any]) -> dict[str, Any] | None:
-    """By the rule of ``convert``: none, the one parameter's, or an object of all."""
-    signature = task.signature
-    if not signature.parameters:
-        return {"type": "null"}
-    if len(signature.parameters) == 1:
-        return _schema(signature.types[signature.parameters[0].name])
-    names = [p.name for p in signature.parameters]
-    try:
-        schemas, definitions = msgspec.json.schema_components(
-            [signature.types[name] for name in names], ref_template="#/$defs/{name}"
-        )
-    except (TypeError, ValueError, NotImplementedError):
-        return None
-    found: dict[str, Any] = {
-        "type": "object",
-        "properties": dict(zip(names, schemas, strict=True)),
-        "required": [p.name for p in signature.parameters if p.default is p.empty],
-    }
-    return {**found, "$defs": definitions} if definitions else found
-
-
-def _schema(kind: Any) -> dict[str, Any] | None:
-    if hasattr(kind, "model_json_schema"):  # a Pydantic model
-        schema: dict[str, Any] = kind.model_json_schema()
-        return schema
-    try:
-        return msgspec.json.schema(kind)
-    except (TypeError, ValueError, NotImplementedError):
-        return None
 
 
 def _source(function: Any) -> str:

@@ -6,7 +6,7 @@ S031, and every limit that HTTP adds (status 400).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -14,6 +14,12 @@ from dagnats import App, Client, DefinitionError, InvalidInput, RunFailed
 from dagnats.core.model import Step, Workflow
 from dagnats.errors import WorkflowNotFound
 from tests.support.deployment import deployment
+
+
+class Person(TypedDict):
+    """Somebody with a name."""
+
+    name: str
 
 
 def file(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -145,6 +151,76 @@ async def test_s033_an_input_published_past_the_caller_fails_the_run():
         with pytest.raises(RunFailed, match="name") as failure:
             await d.client.handle("forged-bad").result(10)
         assert failure.value.failure == "invalid_input"
+
+
+async def test_s033_schemas_are_derived_from_annotations():
+    """A task and a traced workflow refuse what their annotations do: at the caller and at the start."""
+    app = App("s033-derived")
+
+    @app.task
+    async def greet(person: Person) -> str:
+        return f"hello {person['name']}"
+
+    @app.workflow
+    def greeting(person: Person, mark: str = "!"):
+        return greet(person)
+
+    async with deployment(app) as d:
+        for flow in (greet, greeting):
+            await d.client.register(flow.definition())
+        with pytest.raises(InvalidInput, match="name"):
+            await d.client.start("greet", {"age": 25})
+        with pytest.raises(InvalidInput, match=r"at person\.name: 7"):
+            await d.client.start("greeting", {"person": {"name": 7}, "mark": "?"})
+        digest = await d.client.registry.register(greet.definition())
+        start = {"type": "run.started", "workflow": "greet", "definition": digest}
+        await d.forge("forged", "client", {**start, "input": {"age": 25}})
+        with pytest.raises(RunFailed, match="name") as failure:
+            await d.client.handle("forged").result(10)
+        assert failure.value.failure == "invalid_input"
+        assert await (await greeting.start({"name": "Dan"})).result(10) == "hello Dan"
+
+
+async def test_an_output_that_does_not_fit_the_schema_fails_the_run():
+    """The run has done its work, but what it gives is not what it promised; large outputs are checked, too."""
+    app = App("outputs")
+
+    @app.task
+    async def echo(value: Any):
+        return value
+
+    promised = file({"id": "echo", "task": "echo"}, output_schema=SCHEMA)
+    async with deployment(app) as d:
+        await d.register(promised)
+        large = {"name": "Dan", "more": "x" * 400_000}
+        for good in ({"name": "Dan"}, large):
+            assert await (await d.client.start("checked", good)).result(10) == good
+        for wrong in ({"age": 25}, {**large, "name": 7}):
+            handle = await d.client.start("checked", wrong)
+            with pytest.raises(RunFailed, match=r"output of the run: .*name") as failure:
+                await handle.result(10)
+            assert failure.value.failure == "invalid_output"
+            view = await handle.status()
+            assert [step.status for step in view.steps] == ["completed"]
+
+
+async def test_a_result_of_the_wrong_type_fails_the_step():
+    """It is not tried again, and the reason names the task, the type and the place."""
+    app = App("wrong")
+    calls: list[str] = []
+
+    @app.task(retry=5)
+    async def count(word: str) -> int:
+        calls.append(word)
+        return word  # type: ignore[return-value]
+
+    async with deployment(app):
+        handle = await count.start("three")
+        with pytest.raises(
+            RunFailed, match=r'count returned "three", which is no int: Expected `int`'
+        ):
+            await handle.result(10)
+        assert calls == ["three"]
 
 
 async def test_s035_an_unknown_key_of_a_file_is_refused_with_a_guess(d):

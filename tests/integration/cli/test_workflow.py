@@ -206,6 +206,7 @@ def test_workflows_are_listed_and_shown(cli):
     shown = cli("workflow", "show", "sums")
 
     assert "2 steps" in shown.out
+    assert "input   {a: integer, b: integer}\noutput  integer\n" in shown.out
     assert shown.out.index("add") < shown.out.index("double")
 
 

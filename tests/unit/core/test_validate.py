@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagnats.core.model import Condition, LoopConfig, RetryPolicy, Step, Workflow
-from dagnats.core.validate import advice_on, name_problems, problems_of
+from dagnats.core.validate import name_problems, problems_of
 from tests.support.builders import a_loop, a_step, a_workflow
 
 
@@ -179,9 +179,16 @@ def test_names_may_be_words_of_any_language():
     assert list(name_problems("x", "検" * 43))
 
 
-def test_advice_on_output_schemas():
-    """An output schema is kept and not checked, which one should know."""
-    assert [each.kind for each in advice_on(Workflow(name="w", output_schema={}))] == [
-        "output_schema"
-    ]
-    assert not advice_on(Workflow(name="w"))
+@pytest.mark.parametrize("key", ["input_schema", "output_schema"])
+def test_schemas_that_cannot_be_used(key):
+    """A schema is judged where it is written, not where the first value meets it."""
+    for wrong in ({"type": "text"}, {"$ref": "https://example.com/s.json"}, {"type": {1}}):
+        found = problems_of(a_workflow_of_one(**{key: wrong}))
+
+        assert [problem.where for problem in found] == [f"workflow.{key}"]
+    assert not problems_of(a_workflow_of_one(**{key: {"type": "object"}}))
+
+
+def a_workflow_of_one(**more):
+    """The smallest valid workflow."""
+    return Workflow(name="w", steps=(Step(id="a", task="a"),), **more)
