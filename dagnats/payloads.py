@@ -13,7 +13,17 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core.events import Event, RunStarted, StepSucceeded
+from dagnats.core.events import (
+    ApprovalDecided,
+    ChildClosed,
+    Event,
+    Fact,
+    RunStarted,
+    SignalReceived,
+    StepCalled,
+    StepPlanned,
+    StepSucceeded,
+)
 from dagnats.core.state import step_of_ticket
 from dagnats.errors import InvalidInput, PayloadGone, PayloadTooLarge
 from dagnats.limits import OFFLOAD_SIZE_BYTES, PAYLOAD_SIZE_MAX_BYTES
@@ -98,16 +108,43 @@ async def prepared(blobs: Blobs, inspected: frozenset[str], event: Event) -> Eve
     A payload that is gone stays a reference: what looks into it finds nothing there, and says so.
     """
     fact = event.fact
+    changes: dict[str, Raw] = {}
     try:
-        if isinstance(fact, RunStarted) and "" in inspected:
-            fact = replace(fact, input=await restore(blobs, fact.input))
-        elif isinstance(fact, StepSucceeded) and step_of_ticket(fact.ticket) in inspected:
-            fact = replace(fact, output=await restore(blobs, fact.output))
-        else:
-            return event
+        for field in _looked_into(fact, inspected):
+            value: Raw = getattr(fact, field)
+            restored = await restore(blobs, value)
+            if restored is not value:
+                changes[field] = restored
     except PayloadGone:
         return event
-    return Event(event.seq, event.at_ms, fact)
+    return Event(event.seq, event.at_ms, replace(fact, **changes)) if changes else event
+
+
+def _looked_into(fact: Fact, inspected: frozenset[str]) -> tuple[str, ...]:
+    """The payloads of a fact that the engine looks into."""
+    match fact:
+        case RunStarted():
+            return ("fork", "input") if "" in inspected else ("fork",) if fact.fork else ()
+        case StepPlanned():
+            return ("plan",)
+        case StepCalled():
+            return ("input",)
+        case SignalReceived():
+            return ("payload",)
+        case ApprovalDecided():
+            return ("answer",)
+        case StepSucceeded() | ChildClosed():
+            return ("output",) if _is_inspected(step_of_ticket(fact.ticket), inspected) else ()
+        case _:
+            return ()
+
+
+def _is_inspected(step: str, inspected: frozenset[str]) -> bool:
+    """Whether a step is looked into: itself, or as an item or a plan's step of one that is."""
+    if not inspected or step in inspected:
+        return bool(inspected)
+    owner = step.partition("#")[0]
+    return any(owner == name or owner.startswith(f"{name}.") for name in inspected if name)
 
 
 def refuse_forged(payload: Raw, what: str) -> None:

@@ -159,8 +159,8 @@ class Documents(Protocol):
         """Remove a key; fine when it is not there."""
         ...
 
-    async def all(self) -> dict[str, tuple[bytes, int]]:
-        """Every key with its value and revision."""
+    async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
+        """Every key with its value and revision; only those below a prefix that ends with a dot."""
         ...
 
 
@@ -249,6 +249,18 @@ class Notices(Protocol):
         ...
 
 
+class Inbox(Protocol):
+    """External events, by name, in the order they were published."""
+
+    async def since(self, name: str, since_ms: int) -> list[Entry]:
+        """The stored events of a name from a time on."""
+        ...
+
+    async def last_seq(self) -> int:
+        """The sequence of the newest event."""
+        ...
+
+
 class Outside(Protocol):
     """All ports of one deployment, opened together: what a process holds while it runs."""
 
@@ -270,6 +282,11 @@ class Outside(Protocol):
     @property
     def blobs(self) -> Blobs:
         """Large payloads."""
+        ...
+
+    @property
+    def inbox(self) -> Inbox:
+        """External events."""
         ...
 
     def documents(self, bucket: str) -> Documents:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from typing import cast
 
 import msgspec
 from msgspec import Raw, Struct
 
 from dagnats import payloads
 from dagnats.core import views
-from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
 from dagnats.core.state import QUEUED, UNSTARTED, step_of_ticket
@@ -82,8 +83,9 @@ async def read_run(outside: Outside, registry: Registry, run_id: str) -> RunRead
 
 def _authentic(event: Event, nonces: dict[str, str]) -> bool:
     fact = event.fact
-    if not isinstance(fact, StepSucceeded | StepFailed | StepContinued):
+    if not isinstance(fact, ANSWERS):
         return True
+    fact = cast("Answer", fact)
     return fact.ticket in nonces and fact.nonce == nonces[fact.ticket]
 
 

@@ -41,6 +41,7 @@ def called(draft: Draft, node: Node, fact: StepCalled) -> None:
             before.status == FAILED and before.caller < state.attempt
         )
         if not anew:
+            draft.changed[known] = replace(before, called_by=fact.worker)
             if before.status not in OPEN:
                 draft.told.append(known)
             return
@@ -104,7 +105,7 @@ def _make(draft: Draft, node: Node, step: Step, fact: StepCalled, problem: str) 
     position = len(draft.graph.nodes)
     following = replace(state, calls=(*state.calls, position))
     settle.move(draft, node, Growth(following, steps=(step,), inputs=(fact.input,)))
-    draft.changed[position] = replace(draft[position], caller=state.attempt)
+    draft.changed[position] = replace(draft[position], caller=state.attempt, called_by=fact.worker)
     if problem:
         error = StepError(f"the call cannot be made: {problem}", "invalid_call")
         draft.put(position, replace(draft[position], status=FAILED, error=error))

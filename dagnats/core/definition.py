@@ -151,7 +151,7 @@ def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
     kind = FILE_NAMES.get(name)
     if kind is not None:
         return kind
-    close = difflib.get_close_matches(name, FILE_NAMES, n=1)
+    close = difflib.get_close_matches(name, [*FILE_NAMES], n=1)
     cure = f'did you mean "{close[0]}"?' if close else f"types: {', '.join(FILE_NAMES)}"
     reader.problem(where, f'unknown type "{name}"', cure)
     return "task"

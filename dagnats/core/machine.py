@@ -287,7 +287,7 @@ def _told(run: Run, draft: Draft) -> list[Command]:
 
 def _closing(run: Run) -> list[Command]:
     """What a closed run still owes the world; the mark comes last, so that it implies the rest."""
-    commands: list[Command] = []
+    commands: list[Command] = [TellParent(run.id, started=True)] if run.detached else []
     if run.graph is not None and run.steps:
         commands.extend(_duties(run, run.graph))
         if run.failed_at >= 0:

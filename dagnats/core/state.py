@@ -66,7 +66,8 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     ``input`` is given to steps that were added to a running graph. ``calls`` are the positions of the
     durable calls of the current iteration, ``parked`` the one a parked step waits for. ``match`` is the
     value that an event must have, ``votes`` who has approved, ``cause`` the owned step whose failure
-    failed this one, ``caller`` in which attempt of its caller a durable call was made.
+    failed this one, ``caller`` in which attempt of its caller a durable call was made, ``called_by``
+    the worker that waits for it.
     """
 
     status: str = PENDING
@@ -92,6 +93,7 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     votes: tuple[str, ...] = ()
     cause: int = NOBODY
     caller: int = 0
+    called_by: str = ""
 
     @property
     def deadline_ms(self) -> int:

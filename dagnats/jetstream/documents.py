@@ -59,10 +59,10 @@ class JetStreamDocuments:
         headers = ((_OPERATION, "PURGE"), ("Nats-Rollup", "sub"))
         await self._publisher.publish(Append(self._subject(key), b"", headers=headers))
 
-    async def all(self) -> dict[str, tuple[bytes, int]]:
-        """Every key with its value and revision."""
+    async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
+        """Every key with its value and revision; only those below a prefix that ends with a dot."""
         found: dict[str, tuple[bytes, int]] = {}
-        for record in await direct.read(self._link, self._stream, f"{self._prefix}>"):
+        for record in await direct.read(self._link, self._stream, f"{self._prefix}{prefix}>"):
             key = decoded(record.entry.subject.removeprefix(self._prefix))
             if _deleted(record):
                 found.pop(key, None)

@@ -7,6 +7,7 @@ from dagnats.jetstream.blobs import JetStreamBlobs
 from dagnats.jetstream.connect import connect
 from dagnats.jetstream.documents import JetStreamDocuments
 from dagnats.jetstream.feed import JetStreamFeed
+from dagnats.jetstream.inbox import JetStreamInbox
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.log import JetStreamLog
 from dagnats.jetstream.notices import JetStreamNotices
@@ -26,6 +27,7 @@ class JetStream:
         self.queue = JetStreamQueue(link)
         self.notices = JetStreamNotices(link)
         self.blobs = JetStreamBlobs(link, publisher)
+        self.inbox = JetStreamInbox(link)
 
     @classmethod
     async def open(

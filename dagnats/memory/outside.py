@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagnats.memory.inbox import MemoryInbox
 from dagnats.memory.link import Link
 from dagnats.memory.log import MemoryFeed, MemoryLog
 from dagnats.memory.notices import MemoryNotices
@@ -24,6 +25,7 @@ class Memory:
         self.queue = MemoryQueue(self._link)
         self.notices = MemoryNotices(self._link)
         self.blobs = MemoryBlobs(self._link)
+        self.inbox = MemoryInbox(self._link)
 
     def documents(self, bucket: str) -> MemoryDocuments:
         """The bucket of that name."""

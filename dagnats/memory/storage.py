@@ -33,9 +33,10 @@ class MemoryDocuments:
         """Remove a key; fine when it is not there."""
         self._bucket.delete(key)
 
-    async def all(self) -> dict[str, tuple[bytes, int]]:
-        """Every key with its value and revision."""
-        return dict(self._bucket.keys)
+    async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
+        """Every key with its value and revision; only those below a prefix."""
+        keys = self._bucket.keys
+        return {key: found for key, found in keys.items() if key.startswith(prefix)}
 
 
 class MemoryBlobs:

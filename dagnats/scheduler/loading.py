@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from msgspec import Struct
 
 from dagnats import payloads
 from dagnats.core import snapshot as snapshots
-from dagnats.core.commands import ArmTimer, CloseRun, Command
-from dagnats.core.events import Event, RunStarted, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.commands import (
+    ELSEWHERE,
+    CancelChild,
+    CloseRun,
+    Command,
+    StartChild,
+)
+from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
 from dagnats.core.machine import advance, new_run, outstanding
 from dagnats.core.run import Run
 from dagnats.core.state import UNSTARTED
@@ -53,10 +60,21 @@ class Loader:
                 run = await self._fold(run_id, run, entry)
         if run is None or run.status == UNSTARTED:
             return None
-        missing = [c for c in outstanding(run) if c.id not in stored]
+        missing = [c for c in outstanding(run) if c.id not in stored and not await self._done(c)]
         if run.closed and not any(isinstance(c, CloseRun) for c in missing):
             missing = []  # the mark is stored last, also after what is not in the log
         return Loaded(run, missing, saved)
+
+    async def _done(self, command: Command) -> bool:
+        """Whether what a command is to bring about in another run shows there."""
+        log = self._outside.log
+        if isinstance(command, StartChild):
+            place = subjects.partition_of(command.child, log.partitions)
+            return await log.last(subjects.fact(place, command.child, "client")) is not None
+        if isinstance(command, CancelChild):
+            place = subjects.partition_of(command.child, log.partitions)
+            return await log.last(subjects.mark(place, command.child, "closed")) is not None
+        return False
 
     async def _from_snapshot(self, run_id: str) -> tuple[Run | None, set[str], int]:
         found = await self._snapshots.get(run_id)
@@ -67,7 +85,7 @@ class Loader:
         if run is None:
             return None, set(), 0
         # Snapshots are taken only when all that was outstanding had been stored; timers are armed again.
-        stored = {c.id for c in outstanding(run) if not isinstance(c, ArmTimer)}
+        stored = {c.id for c in outstanding(run) if not isinstance(c, ELSEWHERE)}
         return run, stored, saved.facts
 
     async def _fold(self, run_id: str, run: Run | None, entry: Entry) -> Run | None:
@@ -85,13 +103,14 @@ class Loader:
     def authentic(self, run_id: str, event: Event) -> bool:
         """Whether a worker's answer returns the nonce of its ticket; other facts need none."""
         fact = event.fact
-        if not isinstance(fact, StepSucceeded | StepFailed | StepContinued):
+        if not isinstance(fact, ANSWERS):
             return True
+        fact = cast("Answer", fact)
         return fact.nonce == nonce(self._secret, run_id, fact.ticket)
 
     async def prepared(self, run: Run, event: Event) -> Event:
         """The event as the engine needs it: payloads it looks into are fetched."""
-        if run.graph is None or not run.graph.inspected:
+        if run.graph is None:
             return event
         return await payloads.prepared(self._outside.blobs, run.graph.inspected, event)
 

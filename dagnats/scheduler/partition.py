@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, DeadLetter
-from dagnats.core.events import Event, RunStarted
+from dagnats.core.events import Event, RetryRequested, RunStarted
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
@@ -28,8 +28,11 @@ from dagnats.limits import (
 )
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.effects import Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
-from dagnats.scheduler.perform import Performer, poison_letter, unsendable_letter
+from dagnats.scheduler.lookout import Lookout
+from dagnats.scheduler.perform import Performer
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
@@ -49,10 +52,11 @@ class Slot(Struct):
 
 
 class Batch(Struct):
-    """What some deliveries caused: dead letters are stored before the rest, then the last is acknowledged."""
+    """What some deliveries caused: effects and dead letters come before the rest, then the last is acknowledged."""
 
     last: Delivery
     appends: list[Append] = []
+    effects: list[Effect] = []
     dead: list[Append] = []
     closed: list[Run] = []
     armed: list[str] = []
@@ -77,7 +81,8 @@ class Partition:
         self._clock = clock
         self._fence = fence
         self._loader = Loader(outside, registry, secret)
-        self._performer = Performer(number, secret, outside.blobs)
+        self.lookout = Lookout(number, outside, fence)
+        self._performer = Performer(number, outside.log.partitions, secret, outside.blobs, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._horizon = 0
@@ -88,12 +93,17 @@ class Partition:
         """How many runs are held."""
         return len(self._runs)
 
+    def held(self) -> bool:
+        """Whether this process still writes for the partition."""
+        return self._fence()
+
     async def forget(self) -> None:
         """Start from nothing: at take-over, and after any failure."""
         self._runs.clear()
         self._closed.clear()
         # A start beyond this point is a new run; one before it may have a history to be read.
         self._horizon = await self._outside.log.last_seq()
+        await self.lookout.load()
 
     # -- folding -----------------------------------------------------------------------------------
 
@@ -123,7 +133,9 @@ class Partition:
             self._poison(delivery, run_id, str(error), batch)
             return
         if run_id in self._closed:
-            return
+            if not isinstance(event.fact, RetryRequested):
+                return
+            del self._closed[run_id]
         if not run_id:
             self._poison(delivery, run_id, "its subject names no run", batch)
             return
@@ -180,8 +192,13 @@ class Partition:
         slot.uncommitted += 1
         batch.slots.append(slot)
         for command in commands:
-            message = await self._performer.message(slot.run, command)
-            (batch.dead if isinstance(command, DeadLetter) else batch.appends).append(message)
+            for deed in await self._performer.deeds(slot.run, command):
+                if not isinstance(deed, Append):
+                    batch.effects.append(deed)
+                elif isinstance(command, DeadLetter):
+                    batch.dead.append(deed)
+                else:
+                    batch.appends.append(deed)
             if isinstance(command, CloseRun):
                 batch.closed.append(slot.run)
 
@@ -201,6 +218,8 @@ class Partition:
         Raises:
             LeaseLost, PublishFailed: something was not stored; ``forget`` and begin again.
         """
+        if batch.effects:
+            await self._effect(batch.effects)
         for messages in (batch.dead, batch.appends):
             if not messages:
                 continue
@@ -208,6 +227,18 @@ class Partition:
                 await self._outside.log.append(messages, self._fence)
             except PayloadTooLarge:
                 await self._store_what_fits(messages)
+
+    async def _effect(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell():
+                    await self._outside.notices.tell(effect.subject, effect.payload)
+                case TakeBack():
+                    await self._take_back(effect.run, effect.epoch, effect.reason)
+                case LookOut():
+                    await self.lookout.watch(effect.watch)
+                case LookAway():
+                    await self.lookout.forget(effect.run, effect.ticket)
 
     async def _store_what_fits(self, messages: list[Append]) -> None:
         """Trying again would never help: what the server cannot take must not hold up the partition."""
@@ -228,9 +259,12 @@ class Partition:
                 await self._loader.save(slot.run)
                 slot.saved_facts = slot.run.facts
         for run in batch.closed:
-            if run.abandoned:
-                await self._abandon(run)
             slot = self._runs.get(run.id)
+            if slot is not None and not slot.run.closed:
+                continue  # it was opened again meanwhile
+            if run.abandoned:
+                reason = run.error.message if run.error else run.status
+                await self._take_back(run.id, run.epoch, reason)
             if slot is not None and slot.saved_facts:
                 await self._loader.drop(run.id)
             self._retire(run.id)
@@ -238,13 +272,11 @@ class Partition:
             await self._outside.log.disarm(run_id)
         await feed.acknowledge(batch.last, self._fence)
 
-    async def _abandon(self, run: Run) -> None:
-        """Tickets of a run that ended early: out of the queue, and out of workers' hands."""
-        reason = run.error.message if run.error else run.status
-        await self._outside.notices.tell(
-            subjects.CANCELLED, encode(CancelledNotice(run=run.id, reason=reason))
-        )
-        await self._outside.queue.purge_run(run.id)
+    async def _take_back(self, run: str, epoch: int, reason: str) -> None:
+        """Tickets that are worth nothing any more: out of the queue, and out of workers' hands."""
+        notice = CancelledNotice(run=run, reason=reason, epoch=epoch)
+        await self._outside.notices.tell(subjects.CANCELLED, encode(notice))
+        await self._outside.queue.purge_run(run)
 
     def _retire(self, run_id: str) -> None:
         self._runs.pop(run_id, None)

@@ -1,97 +1,121 @@
-"""Commands into messages: what to store for each, nothing more. One payload builder for every dispatch."""
+"""Commands into messages and effects: what to store, tell and look out for, nothing more."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from msgspec import Raw
-
 from dagnats import payloads
-from dagnats.core.commands import ArmTimer, CloseRun, Command, DeadLetter, Dispatch
+from dagnats.core.commands import (
+    Abandon,
+    ArmTimer,
+    AskApproval,
+    AwaitEvent,
+    CancelChild,
+    CloseRun,
+    Command,
+    DeadLetter,
+    Dispatch,
+    ForgetEvent,
+    OpenRun,
+    Respond,
+    StartChild,
+    StartSuccessor,
+    TellCaller,
+    TellParent,
+)
 from dagnats.core.events import TimerFired
-from dagnats.core.graph import Node
-from dagnats.core.inputs import NULL, step_input
+from dagnats.core.inputs import NULL
+from dagnats.core.model import ApprovalConfig, PlannerConfig, RespondConfig, Step
 from dagnats.core.run import Run
-from dagnats.core.templates import PathMissing
-from dagnats.errors import InvariantBroken
-from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
+from dagnats.core.state import CONTINUED, RUNNING, ticket_text
+from dagnats.core.views import text_of_time
 from dagnats.ports import Append, Blobs
+from dagnats.registry import Registry
+from dagnats.scheduler.effects import Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
+from dagnats.scheduler.relatives import Relatives
+from dagnats.scheduler.tickets import call_result, ticket_message
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
-from dagnats.wire.messages import ClosedMark, TaskMessage, nonce
+from dagnats.wire.messages import (
+    ApprovalNotice,
+    Asked,
+    ClosedMark,
+    Response,
+    SettledNotice,
+    TaskMessage,
+    approval_token,
+)
 
 _FIRED_COPY_TTL = "5m"
-_BODY_SIZE_MAX_BYTES = MESSAGE_SIZE_MIN_BYTES - 16 * 1024  # with headers, what every server takes
+Deeds = list[Append | Effect]
 
 
 class Performer:
-    """Turns commands of runs into messages for one partition."""
+    """Turns commands of runs into messages and effects, for one partition."""
 
-    def __init__(self, partition: int, secret: bytes, blobs: Blobs) -> None:
+    def __init__(
+        self, partition: int, partitions: int, secret: bytes, blobs: Blobs, registry: Registry
+    ) -> None:
         self._partition = partition
         self._secret = secret
         self._blobs = blobs
+        self._relatives = Relatives(partition, partitions, registry, blobs)
+        self.granted: frozenset[str] = frozenset()
 
-    async def message(self, run: Run, command: Command) -> Append:
-        """The message that carries out a command."""
+    async def deeds(self, run: Run, command: Command) -> Deeds:
+        """What carries out a command, in order."""
         match command:
             case Dispatch():
-                return await self._dispatch(run, command)
+                return [await self._dispatch(run, command)]
             case ArmTimer():
-                return self._timer(command)
+                return [self._timer(command)]
             case DeadLetter():
-                return await self._dead_letter(run, command)
-            case CloseRun():
-                return await self._mark(run, command)
+                return [await self._dead_letter(run, command)]
+            case CloseRun() | OpenRun():
+                return [await self._mark(run, command)]
+            case AskApproval():
+                return self._question(run, command)
+            case Respond():
+                return [await self._response(run, command)]
+            case StartChild() | CancelChild() | TellParent() | StartSuccessor():
+                return [await self._relatives.message(run, command)]
+            case Abandon() | AwaitEvent() | ForgetEvent() | TellCaller():
+                return self._effects(run, command)
 
-    def ticket_message(self, run: Run, position: int, ticket: str) -> TaskMessage:
-        """What a worker is given for a ticket."""
-        if run.graph is None:
-            raise InvariantBroken(
-                f"run {run.id} dispatches {ticket} without a definition (seq {run.seq})"
-            )
-        node, state = run.graph.nodes[position], run.steps[position]
-        step = node.step
-        policy = step.retry or run.graph.workflow.default_retry
-        timeout = step.timeout_ms
-        if state.bound_ms:
-            left = max(1, state.bound_ms - state.since_ms)
-            timeout = min(timeout, left) if timeout else left
-        return TaskMessage(
-            ticket=ticket,
-            run=run.id,
-            step=step.id,
-            task=step.task,
-            workflow=run.workflow,
-            answer_to=subjects.fact(self._partition, run.id, "worker"),
-            nonce=nonce(self._secret, run.id, ticket),
-            input=_input(run, node),
-            attempt=state.attempt,
-            attempts=policy.attempts if policy else 1,
-            iteration=state.iteration,
-            max_iterations=step.loop.max_iterations if step.loop else 0,
-            loop=step.loop is not None,
-            checkpoint=state.checkpoint,
-            timeout_ms=timeout,
-            metadata=step.metadata,
-            run_metadata=run.metadata,
-            error=state.error.message if state.error else "",
-            budget_warn_at=step.loop.budget_warn_at if step.loop else 0,
-            budget_force_at=step.loop.budget_force_at if step.loop else 0,
-        )
+    def _effects(self, run: Run, command: Abandon | AwaitEvent | ForgetEvent | TellCaller) -> Deeds:
+        match command:
+            case AwaitEvent():
+                return [LookOut(command)]
+            case ForgetEvent():
+                return [LookAway(command.run, command.ticket)]
+            case Abandon():
+                return [TakeBack(command.run, command.epoch - 1, "compensation begins")]
+            case TellCaller():
+                return self._settled(run, command)
+
+    # -- tickets -----------------------------------------------------------------------------------
+
+    def _ticket(self, run: Run, position: int) -> TaskMessage:
+        return ticket_message(run, position, self._secret, self._partition, self.granted)
 
     async def _encoded(self, message: TaskMessage) -> bytes:
         """The message's bytes; when parents' outputs add up to too much, the input becomes a reference."""
         body = encode(message)
-        if len(body) <= _BODY_SIZE_MAX_BYTES:
+        if len(body) <= BODY_SIZE_MAX_BYTES:
             return body
         what = f"input of step {message.step} in run {message.run}"
         from_store = await payloads.offload(self._blobs, message.input, what, threshold=0, most=0)
         fields = {name: getattr(message, name) for name in TaskMessage.__struct_fields__}
-        return encode(TaskMessage(**{**fields, "input": from_store}))
+        smaller = {**fields, "input": from_store}
+        body = encode(TaskMessage(**smaller))
+        if len(body) > BODY_SIZE_MAX_BYTES and message.calls:
+            # What was recorded of durable calls is looked up by the worker when it is not told.
+            body = encode(TaskMessage(**{**smaller, "calls": ()}))
+        return body
 
     async def _dispatch(self, run: Run, command: Dispatch) -> Append:
-        message = self.ticket_message(run, command.position, command.ticket)
+        message = self._ticket(run, command.position)
         group = run.graph.nodes[command.position].step.group if run.graph else ""
         subject = subjects.task(self._partition, run.id, message.task, group)
         return Append(subject, await self._encoded(message), command.id)
@@ -109,91 +133,102 @@ class Performer:
         )
 
     async def _dead_letter(self, run: Run, command: DeadLetter) -> Append:
-        message = self.ticket_message(run, command.position, command.ticket)
-        error = run.steps[command.position].error
-        headers = {
-            "Run-Id": run.id,
-            "Step-Id": message.step,
-            "Task": message.task,
-            "Workflow": run.workflow,
-            "Ticket": command.ticket,
-            "Attempts": str(message.attempt),
-            "Error": header_text(error.message if error else ""),
-            "Failure": error.failure if error else "",
-        }
-        return Append(
-            subjects.dead(message.task, run.id, message.step),
-            await self._encoded(message),
-            command.id,
-            headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
-        )
+        message = self._ticket(run, command.position)
+        body = await self._encoded(message)
+        return dead_letter(run, command.position, message, body, command.id)
 
-    async def _mark(self, run: Run, command: CloseRun) -> Append:
+    def _settled(self, run: Run, command: TellCaller) -> Deeds:
+        if run.graph is None:
+            return []
+        node = run.graph.nodes[command.position]
+        owner = run.graph.nodes[node.owner]
+        state = run.steps[command.position]
+        if not state.called_by:
+            return []
+        notice = SettledNotice(
+            run=run.id,
+            ticket=ticket_text(owner.step.id, run.steps[node.owner]),
+            result=call_result(node, state),
+        )
+        return [Tell(subjects.settled(state.called_by), encode(notice))]
+
+    # -- people and callers ------------------------------------------------------------------------
+
+    def _question(self, run: Run, command: AskApproval) -> Deeds:
+        """The notification with the token, told live; and the mark without it, which says that it was."""
+        if run.graph is None:
+            return []
+        step, state = run.graph.nodes[command.position].step, run.steps[command.position]
+        question = _question_of(step)
+        expires = text_of_time(state.bound_ms)
+        notice = ApprovalNotice(
+            token=approval_token(self._secret, run.id, command.ticket),
+            run_id=run.id,
+            step_id=step.id,
+            ticket=command.ticket,
+            workflow=run.workflow,
+            subject=question.subject,
+            description=question.description,
+            metadata={**run.metadata, **question.metadata},
+            show=state.output
+            if step.kind == "planner"
+            else self._ticket(run, command.position).input,
+            form=question.form,
+            quorum=question.quorum,
+            expires_at=expires,
+        )
+        asked = Asked(ticket=command.ticket, subject=question.subject, expires_at=expires)
+        subject = subjects.mark(self._partition, run.id, "asked")
+        return [
+            Tell(question.subject or subjects.APPROVALS, encode(notice)),
+            Append(subject, encode(asked), command.id),
+        ]
+
+    async def _response(self, run: Run, command: Respond) -> Append:
+        state = run.steps[command.position]
+        config = run.graph.nodes[command.position].step.config if run.graph else None
+        settings = config if isinstance(config, RespondConfig) else RespondConfig()
+        body = await payloads.offload(
+            self._blobs, state.output or NULL, f"response of run {run.id}"
+        )
+        response = Response(
+            ticket=command.ticket,
+            status=settings.status,
+            headers=settings.headers,
+            content_type=settings.content_type,
+            body=body,
+        )
+        subject = subjects.mark(self._partition, run.id, "response")
+        return Append(subject, encode(response), command.id)
+
+    async def _mark(self, run: Run, command: CloseRun | OpenRun) -> Append:
+        subject = subjects.mark(self._partition, run.id, "closed")
+        if isinstance(command, OpenRun):
+            opened = ClosedMark(
+                status=RUNNING,
+                workflow=run.workflow,
+                epoch=command.epoch,
+                started_ms=run.started_ms,
+            )
+            return Append(subject, encode(opened), command.id)
         output = run.output
         if output:
             output = await payloads.offload(self._blobs, output, f"output of run {run.id}")
         mark = ClosedMark(
             status=run.status,
             workflow=run.workflow,
+            successor=StartSuccessor(run.id).successor if run.status == CONTINUED else "",
+            epoch=run.epoch,
             output=output,
             error=run.error,
             started_ms=run.started_ms,
             closed_ms=run.closed_ms,
         )
-        return Append(subjects.mark(self._partition, run.id, "closed"), encode(mark), command.id)
+        return Append(subject, encode(mark), command.id)
 
 
-def _input(run: Run, node: Node) -> Raw:
-    """A step's input; a step that failed because it has none is dead-lettered without."""
-    if run.graph is None:
-        return NULL
-    try:
-        return step_input(run.graph, node, run.steps, run.input)
-    except PathMissing:
-        return NULL
-
-
-def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str) -> Append:
-    """A dead letter for a message that could not be folded, with everything needed to look at it."""
-    headers = {
-        "Run-Id": run,
-        "Subject": subject,
-        "Sequence": str(seq),
-        "Size": str(len(payload)),
-        "Error": header_text(reason),
-        "Failure": "poison",
-    }
-    return Append(
-        subjects.dead("poison", run or "unknown", subject.rsplit(".", 1)[-1]),
-        payload,
-        f"poison:{seq}",
-        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
-    )
-
-
-def unsendable_letter(message: Append, run: str, reason: str) -> Append:
-    """A dead letter in place of a message that is above the server's limit: its beginning.
-
-    Of a dead letter that is itself too large, the original is in the log; its headers are kept.
-    """
-    beginning = message.payload[:_BODY_SIZE_MAX_BYTES]
-    if message.subject.startswith(subjects.DEAD_PREFIX):
-        return Append(message.subject, beginning, message.msg_id, headers=message.headers)
-    headers = {
-        "Run-Id": run,
-        "Subject": message.subject,
-        "Size": str(len(message.payload)),
-        "Error": header_text(reason),
-        "Failure": "too_large",
-    }
-    return Append(
-        subjects.dead("poison", run, "too_large"),
-        beginning,
-        f"{message.msg_id}:too-large" if message.msg_id else "",
-        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
-    )
-
-
-def header_text(text: str) -> str:
-    """A text that fits into one header line."""
-    return " ".join(text.split())[:500]
+def _question_of(step: Step) -> ApprovalConfig:
+    config = step.config
+    if isinstance(config, PlannerConfig):
+        config = config.preview
+    return config if isinstance(config, ApprovalConfig) else ApprovalConfig()

@@ -16,6 +16,7 @@ from dagnats.ids import new_process_id, new_secret
 from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
 from dagnats.ports import FactFeed, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.listening import EventListener
 from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Batch, Partition, decode_secret
 from dagnats.wire import subjects
@@ -77,11 +78,15 @@ class Scheduler:
         leases = self._outside.documents(subjects.LEASES)
         total = self._outside.log.partitions
         self.ownership = Ownership(self.name, leases, total, self._clock, most=self._partitions_max)
+        listening = EventListener(self._outside, self.partitions)
+        await listening.begin()
         async with asyncio.TaskGroup() as group:
+            hearing = group.create_task(listening.run())
             while not self._stopping.is_set():
                 await self._keep_lease(group, self.ownership, secret)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), LEASE_RENEW_MS / 1000)
+            hearing.cancel()
             for partition in list(self._loops):
                 await self._end_loop(partition)
             with suppress(DagNatsError, TimeoutError):

@@ -192,6 +192,11 @@ def inbox(name: str) -> str:
     return f"dagnats.event.{token(name)}"
 
 
+def event_of(subject: str) -> str:
+    """The external event that a subject of the inbox is about."""
+    return name_of(subject.removeprefix("dagnats.event."))
+
+
 def ask(run: str) -> str:
     """Where workers are asked what they are running for a run (core request, many answers)."""
     return f"dagnats.ask.{run}"

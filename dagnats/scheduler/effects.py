@@ -1,0 +1,38 @@
+"""What commands come to besides messages in the log: documents, live notices, tickets taken back."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from dagnats.core.commands import AwaitEvent
+
+
+class Tell(Struct, frozen=True):
+    """A live message; whoever misses it finds out otherwise."""
+
+    subject: str
+    payload: bytes
+
+
+class TakeBack(Struct, frozen=True):
+    """A run's tickets up to an epoch are worth nothing any more."""
+
+    run: str
+    epoch: int
+    reason: str
+
+
+class LookOut(Struct, frozen=True):
+    """A ticket waits for an external event."""
+
+    watch: AwaitEvent
+
+
+class LookAway(Struct, frozen=True):
+    """A ticket waits for it no longer."""
+
+    run: str
+    ticket: str
+
+
+Effect = Tell | TakeBack | LookOut | LookAway
