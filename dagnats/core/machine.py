@@ -7,7 +7,7 @@ crash doing what is ``outstanding`` again is all there is to recovery.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec.structs import replace
 
@@ -234,7 +234,7 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     settle.settle(draft)
     if draft.ending is not None:
         closed = settle.close(draft, draft.ending)
-        return closed, _closing(closed)
+        return closed, _closing(closed, draft.changed)
     after = draft.result()
     due = _next_due(after, draft, everywhere=rearm)
     arm = due != 0 and (after.armed_ms == 0 or due < after.armed_ms)
@@ -285,11 +285,14 @@ def _told(run: Run, draft: Draft) -> list[Command]:
     ]
 
 
-def _closing(run: Run) -> list[Command]:
-    """What a closed run still owes the world; the mark comes last, so that it implies the rest."""
+def _closing(run: Run, moved: Container[int] | None = None) -> list[Command]:
+    """What a closed run still owes the world; the mark comes last, so that it implies the rest.
+
+    ``moved``: the steps that moved with its last fact; the duties of others came into force before.
+    """
     commands: list[Command] = [TellParent(run.id, started=True)] if run.detached else []
     if run.graph is not None and run.steps:
-        commands.extend(_duties(run, run.graph))
+        commands.extend(_duties(run, run.graph, moved))
         if run.failed_at >= 0:
             state = run.steps[run.failed_at]
             ticket = ticket_text(run.graph.nodes[run.failed_at].step.id, state)
@@ -302,12 +305,14 @@ def _closing(run: Run) -> list[Command]:
     return commands
 
 
-def _duties(run: Run, graph: Graph) -> list[Command]:
+def _duties(run: Run, graph: Graph, moved: Container[int] | None) -> list[Command]:
     """What steps leave to be done when the run is over: children to end, responses, look-outs."""
     commands: list[Command] = []
     for node in graph.nodes:
         state = run.steps[node.position]
         if state.status == PENDING or node.step.kind not in LASTING:
+            continue
+        if moved is not None and node.position not in moved:
             continue
         commands.extend(KINDS[node.step.kind].in_force(_scope(run, graph, node.position)))
         if node.step.kind == "wait_for_event" and state.attempt:
