@@ -12,6 +12,9 @@ TEMPLATE_DEPTH_MAX: Final = 64
 
 # -- payloads ------------------------------------------------------------------------------------
 OFFLOAD_SIZE_BYTES: Final = 256 * 1024
+CHECKPOINT_INLINE_BYTES: Final = (
+    32 * 1024
+)  # a larger one is stored once, and dropped when superseded
 PAYLOAD_SIZE_MAX_BYTES: Final = 64 * 1024 * 1024
 MESSAGE_SIZE_MAX_BYTES: Final = 1024 * 1024 - 16 * 1024  # the server's default limit, less headers
 ERROR_SIZE_MAX_BYTES: Final = 8 * 1024

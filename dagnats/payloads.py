@@ -42,8 +42,11 @@ async def offload(
     what: str,
     threshold: int = OFFLOAD_SIZE_BYTES,
     most: int = PAYLOAD_SIZE_MAX_BYTES,
+    prefix: str = "",
 ) -> Raw:
     """The payload, or its reference when it is larger than the threshold; ``most`` 0 is no limit.
+
+    With a ``prefix`` of its own it shares its place with no other payload, and may be removed.
 
     Raises:
         PayloadTooLarge: it is above what DagNats carries at all.
@@ -55,7 +58,7 @@ async def offload(
         raise PayloadTooLarge(
             f"{what} is {len(data):,} bytes of JSON; at most {most // 2**20} MB can be carried"
         )
-    name = hashlib.sha256(data).hexdigest()
+    name = prefix + hashlib.sha256(data).hexdigest()
     await blobs.put(name, data)
     return Raw(msgspec.json.encode(BlobRef(name, len(data))))
 

@@ -175,6 +175,10 @@ class Blobs(Protocol):
         """The bytes, or None when there are none of that name."""
         ...
 
+    async def delete(self, name: str) -> None:
+        """Remove what is stored under a name; fine when there is nothing."""
+        ...
+
 
 class TicketSource(Protocol):
     """One task's (and group's) part of the work queue."""

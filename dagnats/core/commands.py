@@ -205,6 +205,18 @@ class Respond(Struct, frozen=True):
         return f"{self.run}/{self.ticket}:response"
 
 
+class DropCheckpoint(Struct, frozen=True):
+    """Remove a checkpoint that was stored by itself, and that no ticket refers to any more."""
+
+    run: str
+    reference: bytes
+
+    @property
+    def id(self) -> str:
+        """``<run>:drop:…``. What is not removed ages."""
+        return f"{self.run}:drop:{hashlib.sha256(self.reference).hexdigest()[:16]}"
+
+
 class TellCaller(Struct, frozen=True):
     """Tell the worker whose handler waits that its durable call is settled. Live only; it looks itself, too."""
 
@@ -232,12 +244,14 @@ Command = (
     | AwaitEvent
     | ForgetEvent
     | Respond
+    | DropCheckpoint
     | TellCaller
 )
 
 # Commands that put nothing into the run's own history: whether they were done shows elsewhere, or not at all.
 ELSEWHERE = (
-    ArmTimer, Abandon, StartChild, CancelChild, TellParent, StartSuccessor, AwaitEvent, ForgetEvent, TellCaller,
+    ArmTimer, Abandon, StartChild, CancelChild, TellParent, StartSuccessor, AwaitEvent, ForgetEvent,
+    DropCheckpoint, TellCaller,
 )  # fmt: skip
 
 

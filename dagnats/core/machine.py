@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable
 from msgspec.structs import replace
 
 from dagnats.core import apply, durations, fork, reopen, settle
+from dagnats.core.checkpoints import superseded
 from dagnats.core.commands import (
     Abandon,
     ArmTimer,
@@ -19,6 +20,7 @@ from dagnats.core.commands import (
     CloseRun,
     Command,
     DeadLetter,
+    DropCheckpoint,
     ForgetEvent,
     OpenRun,
     StartSuccessor,
@@ -234,7 +236,7 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     settle.settle(draft)
     if draft.ending is not None:
         closed = settle.close(draft, draft.ending)
-        return closed, _closing(closed, draft.changed)
+        return closed, [*_dropped(before, closed, draft), *_closing(closed, draft.changed)]
     after = draft.result()
     due = _next_due(after, draft, everywhere=rearm)
     arm = due != 0 and (after.armed_ms == 0 or due < after.armed_ms)
@@ -244,6 +246,7 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     if after.epoch > before.epoch and after.saga is not None:
         commands.insert(0, Abandon(after.id, after.epoch))
     commands.extend(_told(after, draft))
+    commands.extend(_dropped(before, after, draft))
     if arm:
         commands.append(ArmTimer(after.id, due))
     return after, commands
@@ -273,6 +276,17 @@ def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:
         if kind is wait_for_event and after.steps[position].status != WAITING:
             ticket = ticket_text(draft.graph.nodes[position].step.id, after.steps[position])
             commands.append(ForgetEvent(after.id, ticket))
+    return commands
+
+
+def _dropped(before: Run, after: Run, draft: Draft) -> list[Command]:
+    """Large checkpoints that no ticket refers to any more."""
+    commands: list[Command] = []
+    for position in draft.changed:
+        if position < len(before.steps) and before.steps[position].checkpoint:
+            old = superseded(before.steps[position], after.steps[position])
+            if old:
+                commands.append(DropCheckpoint(after.id, old))
     return commands
 
 

@@ -76,6 +76,14 @@ class JetStreamBlobs:
             )
         return data
 
+    async def delete(self, name: str) -> None:
+        """Remove what is stored under a name; fine when there is nothing."""
+        about, _ = await self._about(name)
+        if not about:
+            return
+        for subject in (_about_subject(name), f"$O.{subjects.BLOBS}.C.{about['nuid']}"):
+            await self._link.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+
     async def _about(self, name: str) -> tuple[dict[str, Any], int]:
         """What is known of a payload, and when it was stored; nothing when it is not there."""
         found = await direct.last(self._link, self._stream, _about_subject(name))

@@ -52,3 +52,7 @@ class MemoryBlobs:
     async def get(self, name: str) -> bytes | None:
         """The bytes, or None when there are none of that name."""
         return self._link.world.blobs.get(name)
+
+    async def delete(self, name: str) -> None:
+        """Remove what is stored under a name."""
+        self._link.world.blobs.pop(name, None)

@@ -35,4 +35,10 @@ class LookAway(Struct, frozen=True):
     ticket: str
 
 
-Effect = Tell | TakeBack | LookOut | LookAway
+class Drop(Struct, frozen=True):
+    """A payload that nobody refers to any more: removed when what made it so is stored."""
+
+    name: str
+
+
+Effect = Drop | Tell | TakeBack | LookOut | LookAway

@@ -28,7 +28,7 @@ from dagnats.limits import (
 )
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.effects import Drop, Effect, LookAway, LookOut, TakeBack, Tell
 from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
@@ -57,6 +57,7 @@ class Batch(Struct):
     last: Delivery
     appends: list[Append] = []
     effects: list[Effect] = []
+    dropped: list[str] = []
     dead: list[Append] = []
     closed: list[Run] = []
     armed: list[str] = []
@@ -193,7 +194,9 @@ class Partition:
         batch.slots.append(slot)
         for command in commands:
             for deed in await self._performer.deeds(slot.run, command):
-                if not isinstance(deed, Append):
+                if isinstance(deed, Drop):
+                    batch.dropped.append(deed.name)
+                elif not isinstance(deed, Append):
                     batch.effects.append(deed)
                 elif isinstance(command, DeadLetter):
                     batch.dead.append(deed)
@@ -270,6 +273,8 @@ class Partition:
             self._retire(run.id)
         for run_id in batch.armed:
             await self._outside.log.disarm(run_id)
+        for name in batch.dropped:
+            await self._outside.blobs.delete(name)
         await feed.acknowledge(batch.last, self._fence)
 
     async def _take_back(self, run: str, epoch: int, reason: str) -> None:

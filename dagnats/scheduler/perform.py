@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from msgspec import Raw
+
 from dagnats import payloads
 from dagnats.core.commands import (
     Abandon,
@@ -15,6 +17,7 @@ from dagnats.core.commands import (
     Command,
     DeadLetter,
     Dispatch,
+    DropCheckpoint,
     ForgetEvent,
     OpenRun,
     Respond,
@@ -31,7 +34,7 @@ from dagnats.core.state import CONTINUED, RUNNING, ticket_text
 from dagnats.core.views import text_of_time
 from dagnats.ports import Append, Blobs
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.effects import Drop, Effect, LookAway, LookOut, TakeBack, Tell
 from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
 from dagnats.scheduler.relatives import Relatives
 from dagnats.scheduler.tickets import call_result, ticket_message
@@ -80,11 +83,16 @@ class Performer:
                 return [await self._response(run, command)]
             case StartChild() | CancelChild() | TellParent() | StartSuccessor():
                 return [await self._relatives.message(run, command)]
-            case Abandon() | AwaitEvent() | ForgetEvent() | TellCaller():
+            case Abandon() | AwaitEvent() | ForgetEvent() | DropCheckpoint() | TellCaller():
                 return self._effects(run, command)
 
-    def _effects(self, run: Run, command: Abandon | AwaitEvent | ForgetEvent | TellCaller) -> Deeds:
+    def _effects(
+        self, run: Run, command: Abandon | AwaitEvent | ForgetEvent | DropCheckpoint | TellCaller
+    ) -> Deeds:
         match command:
+            case DropCheckpoint():
+                reference = payloads.reference(Raw(command.reference))
+                return [Drop(reference.name)] if reference else []
             case AwaitEvent():
                 return [LookOut(command)]
             case ForgetEvent():

@@ -8,10 +8,11 @@ from typing import Any
 from msgspec import Raw
 
 from dagnats import convert, payloads
+from dagnats.core.checkpoints import PREFIX
 from dagnats.core.events import Outcome, StepContinued, StepFailed, StepSucceeded
 from dagnats.core.model import ABSENT
 from dagnats.errors import InvalidInput, PayloadTooLarge
-from dagnats.limits import ERROR_SIZE_MAX_BYTES
+from dagnats.limits import CHECKPOINT_INLINE_BYTES, ERROR_SIZE_MAX_BYTES
 from dagnats.outcome import UNSET, Continue, Fail, Retry
 from dagnats.ports import Blobs
 from dagnats.task import Task
@@ -72,7 +73,7 @@ class Answering:
             if broken:
                 text = f"{task.name} continued with {broken}"
                 return self.failed(message, text, "non_retriable", ran_ms)
-            checkpoint = await self._carried(raw, f"checkpoint of {message.task}")
+            checkpoint = await self._kept(message, raw)
         return StepContinued(
             ticket=message.ticket,
             nonce=message.nonce,
@@ -84,6 +85,13 @@ class Answering:
     async def _carried(self, raw: Raw, what: str) -> Raw:
         payloads.refuse_forged(raw, what)
         return await payloads.offload(self._blobs, raw, what)
+
+    async def _kept(self, message: TaskMessage, raw: Raw) -> Raw:
+        """A checkpoint as it travels; a large one lives by itself, until the next takes its place."""
+        what = f"checkpoint of {message.task}"
+        payloads.refuse_forged(raw, what)
+        place = f"{PREFIX}{message.run}-{message.step}-{message.iteration}-"
+        return await payloads.offload(self._blobs, raw, what, CHECKPOINT_INLINE_BYTES, prefix=place)
 
     def _not_returned(
         self,

@@ -99,6 +99,10 @@ async def test_blobs_are_kept_by_name(outside, other):
     await other.blobs.put(name, data)
 
     assert await other.blobs.get(name) == data
+    await other.blobs.put("another", data)
+    await other.blobs.delete("another")
+    await other.blobs.delete("another")
+    assert await outside.blobs.get("another") is None
     assert await outside.blobs.get(name) == data
 
 
