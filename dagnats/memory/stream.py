@@ -9,7 +9,6 @@ from dagnats.limits import DUPLICATE_WINDOW_MS
 from dagnats.memory.matching import matches
 from dagnats.ports import Append, Entry, Stored
 
-
 Headers = tuple[tuple[str, str], ...]
 
 

@@ -40,6 +40,10 @@ SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
 DLQ_PREFIX: Final = "Dagnats-Dlq-"
 
+# -- failures of dead letters that are no work --------------------------------------------------------
+POISON: Final = "poison"  # a message that could not be folded
+TOO_LARGE: Final = "too_large"  # the beginning of a message that the server did not take
+
 # -- wildcards -------------------------------------------------------------------------------------
 EVENTS_SUBJECTS: Final = ("dagnats.fact.>", "dagnats.task.>", "dagnats.mark.>")
 TIMERS_SUBJECTS: Final = ("dagnats.timer.>", "dagnats.cron.>", "dagnats.due.>")
