@@ -76,7 +76,7 @@ async def stored(outside, *letters):
 
 async def test_a_row_says_what_the_headers_say(outside, dead):
     """Who, where, why, how often; and that it can be replayed."""
-    [seq] = await stored(outside, work(**{"Consumer": "worker+charge+_"}))
+    [seq] = await stored(outside, work(Consumer="worker+charge+_"))
     [row] = (await dead.list()).letters
 
     assert (row.sequence, row.run_id, row.step_id, row.task) == (seq, "r1", "pay", "charge")
@@ -297,7 +297,7 @@ async def test_discarding_twice_says_how_to_undo(outside, dead):
     """The second time there is nothing to remove."""
     [seq] = await stored(outside, work())
     await dead.discard(seq)
-    with pytest.raises(LetterNotFound, match="discarded already.*--undo"):
+    with pytest.raises(LetterNotFound, match=r"discarded already.*--undo"):
         await dead.discard(seq)
 
 
