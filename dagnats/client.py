@@ -24,6 +24,7 @@ from dagnats.core.schemas import schema_violation
 from dagnats.core.state import CANCELLED, COMPLETED
 from dagnats.core.templates import PathMissing, path_of, select
 from dagnats.core.validate import problems_of
+from dagnats.dead import DeadLetters
 from dagnats.errors import (
     BrokerUnavailable,
     DefinitionError,
@@ -61,6 +62,7 @@ class Client:
         self.outside = outside
         self.registry = Registry(outside.documents(subjects.DEFINITIONS))
         self.clock = clock or SystemClock()
+        self.dead = DeadLetters(outside, self.clock, lambda run_id: self.retry(run_id))  # type: ignore  # noqa: PLW0108, PGH003
 
     # -- starting ----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
     ├── RequestError           the caller: what was asked cannot be done
     │   ├── WorkflowNotFound
     │   ├── RunNotFound
+    │   ├── LetterNotFound
     │   ├── RunAlreadyStarted
     │   ├── InvalidInput
     │   └── PayloadTooLarge
@@ -86,6 +87,10 @@ class WorkflowNotFound(RequestError):
 
 class RunNotFound(RequestError):
     """No such run; `dagnats run list` shows the runs there are."""
+
+
+class LetterNotFound(RequestError):
+    """No such dead letter; `dagnats dlq list` shows those there are."""
 
 
 class RunAlreadyStarted(RequestError):

@@ -95,6 +95,11 @@ HISTORY_BATCH_MAX: Final = 500
 LIST_DEFAULT: Final = 50
 LIST_MAX: Final = 10_000
 LIST_COUNTED_MAX: Final = 10_000  # runs looked at only to say how many match
+LETTERS_BATCH_MAX: Final = 50  # dead letters asked for at once
+LETTERS_BATCH_MAX_BYTES: Final = 4 * 1024 * 1024
+REPLAYS_DEFAULT: Final = 3  # how often a watch replays the same step
+REPLAYS_MAX: Final = 1_000
+REPLAY_INTERVAL_MIN_MS: Final = 100
 
 # -- storage -------------------------------------------------------------------------------------
 DUPLICATE_WINDOW_MS: Final = 120_000
@@ -102,5 +107,7 @@ CONSUMERS_MAX: Final = 10_000
 STREAM_TOKENS_AGE_MS: Final = 24 * 3_600_000
 EVENTS_AGE_MS: Final = 14 * 24 * 3_600_000
 DEAD_AGE_MS: Final = 30 * 24 * 3_600_000
+DEAD_DUPLICATE_WINDOW_MS: Final = 3_600_000  # a failure that is told again within it is one letter
+DISCARDED_AGE_MS: Final = 3_600_000  # how long a discarded dead letter can be brought back
 RETENTION_MS: Final = 30 * 24 * 3_600_000
 STORE_SIZE_MIN_BYTES: Final = 64 * 1024 * 1024

@@ -38,6 +38,12 @@ class Entry(Struct, frozen=True):
     msg_id: str = ""
 
 
+class Letter(Entry, frozen=True):
+    """A dead letter as it is read back: with its own headers, in order, without those of the server."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+
+
 class Delivery(Struct, frozen=True):
     """A message handed over by a consumer. ``reply`` is the handle for its acknowledgement.
 
@@ -110,6 +116,26 @@ class EventLog(Protocol):
 
     async def disarm(self, run: str) -> None:
         """Remove a run's timer, if one is armed; one that fires all the same is harmless."""
+        ...
+
+
+class Letters(Protocol):
+    """The dead letters, each by its sequence. ``EventLog.append`` stores them."""
+
+    async def get(self, seq: int) -> Letter | None:
+        """The letter, or None when there is none of that sequence."""
+        ...
+
+    def newest(self, subject: str) -> AsyncGenerator[list[Letter], None]:
+        """The letters of a wildcard filter in pages, newest first. Take as many as needed, then ``aclose``."""
+        ...
+
+    async def tally(self, subject: str) -> dict[str, int]:
+        """How many letters each literal subject of a wildcard filter has."""
+        ...
+
+    async def remove(self, seq: int) -> bool:
+        """Take a letter out of the stream; False when it is not there."""
         ...
 
 
@@ -291,6 +317,11 @@ class Outside(Protocol):
     @property
     def inbox(self) -> Inbox:
         """External events."""
+        ...
+
+    @property
+    def letters(self) -> Letters:
+        """Work that was given up."""
         ...
 
     def documents(self, bucket: str) -> Documents:

@@ -242,7 +242,7 @@ def of_queue(storage: health.Storage, workers: list[WorkerRecord]) -> Check:
 def of_dead(count: int) -> Check:
     """Work that was given up."""
     if count:
-        cure = "`dagnats run list --status failed` shows the runs they belong to"
+        cure = "`dagnats dlq list` shows them"
         return warning("dead letters", f"{count} {'is' if count == 1 else 'are'} kept", cure)
     return good("dead letters", "none")
 

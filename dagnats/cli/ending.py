@@ -64,10 +64,10 @@ def tell_end(how: Ended, as_json: bool) -> int:
     return 0 if completed else 1
 
 
-def waiting(work: Any, *args: Any) -> Any:
-    """Run async work that may take long; Ctrl-C ends the waiting, and only that."""
+def waiting(work: Any, *args: Any, told: str = "no longer waiting; the run goes on") -> Any:
+    """Run async work that may take long; Ctrl-C ends the waiting, and only that: this is ``told``."""
     try:
         return run_async(work, *args)
     except KeyboardInterrupt:
-        click.echo("no longer waiting; the run goes on", err=True)
+        click.echo(told, err=True)
         sys.exit(_INTERRUPTED)

@@ -16,7 +16,7 @@ import click
 
 from dagnats import __version__
 from dagnats.cli.group import refuse_unknown
-from dagnats.errors import DagNatsError, RequestError, RunNotFound, WorkflowNotFound
+from dagnats.errors import DagNatsError, LetterNotFound, RequestError, RunNotFound, WorkflowNotFound
 
 _INTERRUPTED: Final = 130
 
@@ -47,6 +47,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "doctor": Entry(
             "dagnats.cli.doctor:doctor", "Check everything, with the cure for each fault."
         ),
+        "dlq": Entry("dagnats.cli.dlq:dlq", "Dead letters: list, show, replay, discard, watch."),
         "config": Entry(
             "dagnats.cli.config:config", "The settings in force, and where each is from."
         ),
@@ -129,9 +130,8 @@ class Tour(click.Group):
 
 def exit_code(error: DagNatsError) -> int:
     """1, or 2 when what was asked is refused as it was made."""
-    if isinstance(error, RequestError) and not isinstance(error, RunNotFound | WorkflowNotFound):
-        return 2
-    return 1
+    missing = isinstance(error, LetterNotFound | RunNotFound | WorkflowNotFound)
+    return 2 if isinstance(error, RequestError) and not missing else 1
 
 
 def _known(problem: DagNatsError | ExceptionGroup[Any]) -> DagNatsError | None:

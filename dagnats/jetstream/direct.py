@@ -34,6 +34,24 @@ class Record(Struct, frozen=True):
     headers: bytes
 
 
+class PageLimits(Struct, frozen=True):
+    """How much one answer may hold; 0 bytes leaves that to the server."""
+
+    messages: int
+    size_bytes: int = 0
+
+
+USUAL: Final = PageLimits(HISTORY_BATCH_MAX)
+
+
+async def get(link: Link, stream: str, seq: int) -> Record | None:
+    """The message of a sequence."""
+    [answer] = await link.exchange(
+        f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": seq}).encode()
+    )
+    return _record(answer, stream)
+
+
 async def last(link: Link, stream: str, subject: str) -> Record | None:
     """The last message of a literal subject."""
     [answer] = await link.exchange(
@@ -54,11 +72,14 @@ async def read(link: Link, stream: str, subject: str, after_seq: int = 0) -> lis
         start = part[-1].entry.seq + 1
 
 
-async def page(link: Link, stream: str, subject: str, seq: int) -> tuple[list[Record], bool]:
+async def page(
+    link: Link, stream: str, subject: str, seq: int, limits: PageLimits = USUAL
+) -> tuple[list[Record], bool]:
     """The first messages of a subject filter from a sequence on, and whether there are more."""
-    return await _ask(
-        link, stream, {"seq": seq, "next_by_subj": subject, "batch": HISTORY_BATCH_MAX}
-    )
+    body = {"seq": seq, "next_by_subj": subject, "batch": limits.messages}
+    if limits.size_bytes:
+        body["max_bytes"] = limits.size_bytes
+    return await _ask(link, stream, body)
 
 
 async def first_since(link: Link, stream: str, subject: str, since_ms: int) -> Record | None:

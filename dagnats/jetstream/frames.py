@@ -172,6 +172,16 @@ def added_header(headers: bytes, name: bytes) -> str:
     return header(headers[at:], name) if at >= 0 else ""
 
 
+def own_headers(headers: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers that a publisher gave a message, without those for and of the server (``Nats-…``)."""
+    found: list[tuple[str, str]] = []
+    for line in headers.split(b"\r\n")[1:]:
+        name, colon, value = line.decode(errors="replace").partition(":")
+        if colon and not name.startswith("Nats-"):
+            found.append((name, value.strip()))
+    return tuple(found)
+
+
 def description_of(headers: bytes) -> str:
     """The words after a status."""
     return headers[12 : headers.find(b"\r\n")].strip().decode(errors="replace")

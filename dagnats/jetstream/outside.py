@@ -8,6 +8,7 @@ from dagnats.jetstream.connect import connect
 from dagnats.jetstream.documents import JetStreamDocuments
 from dagnats.jetstream.feed import JetStreamFeed
 from dagnats.jetstream.inbox import JetStreamInbox
+from dagnats.jetstream.letters import JetStreamLetters
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.log import JetStreamLog
 from dagnats.jetstream.notices import JetStreamNotices
@@ -28,6 +29,7 @@ class JetStream:
         self.notices = JetStreamNotices(link)
         self.blobs = JetStreamBlobs(link, publisher)
         self.inbox = JetStreamInbox(link)
+        self.letters = JetStreamLetters(link)
 
     @classmethod
     async def open(

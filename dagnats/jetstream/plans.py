@@ -7,6 +7,8 @@ from typing import Any, Final
 from dagnats.limits import (
     CONSUMERS_MAX,
     DEAD_AGE_MS,
+    DEAD_DUPLICATE_WINDOW_MS,
+    DISCARDED_AGE_MS,
     DUPLICATE_WINDOW_MS,
     DURATION_MAX_MS,
     EVENTS_AGE_MS,
@@ -37,6 +39,8 @@ _BUCKET_AGES_MS: Final = {
     subjects.LEASES: 0,
     subjects.SECRETS: 0,
     subjects.WAITERS: DURATION_MAX_MS,
+    subjects.DISCARDED: DISCARDED_AGE_MS,
+    subjects.REPLAYS: DEAD_AGE_MS,
 }
 # Arming a timer again must reach the server; an id may be known, and its timer replaced.
 _REARM_NS: Final = 100_000_000
@@ -81,7 +85,8 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
         _stream(subjects.TASKS, (), retention="workqueue", discard="new",
                 sources=[_source(subjects.EVENTS, subjects.QUEUE_SOURCE)]),
         _stream(subjects.STREAMS, subjects.STREAMS_SUBJECTS, STREAM_TOKENS_AGE_MS),
-        _stream(subjects.DEAD, subjects.DEAD_SUBJECTS, DEAD_AGE_MS),
+        _stream(subjects.DEAD, subjects.DEAD_SUBJECTS, DEAD_AGE_MS,
+                duplicate_window=DEAD_DUPLICATE_WINDOW_MS * 1_000_000),
         _stream(subjects.INBOX, subjects.INBOX_SUBJECTS, EVENTS_AGE_MS),
         *(_bucket(name, age_ms) for name, age_ms in _BUCKET_AGES_MS.items()),
         _stream(blob_stream(), _BLOB_SUBJECTS, _BLOBS_AGE_MS,

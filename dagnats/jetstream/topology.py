@@ -187,6 +187,10 @@ def merged(plan: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any]
         current = found.get(key, value)
         if current != before.get(key, value) or _kept_open(key, current, value):
             wanted[key] = current
+    if wanted.get(
+        "max_age"
+    ):  # an operator's may be shorter than our window; the server wants it longer
+        wanted["duplicate_window"] = min(wanted["duplicate_window"], wanted["max_age"])
     wanted["num_replicas"] = max(int(found.get("num_replicas", 1)), int(plan["num_replicas"]))
     wanted["storage"], wanted["retention"] = found["storage"], found["retention"]
     wanted["metadata"] = {**plan.get("metadata", {}), **(found.get("metadata") or {}), **note}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dagnats.memory.inbox import MemoryInbox
+from dagnats.memory.letters import MemoryLetters
 from dagnats.memory.link import Link
 from dagnats.memory.log import MemoryFeed, MemoryLog
 from dagnats.memory.notices import MemoryNotices
@@ -26,6 +27,7 @@ class Memory:
         self.notices = MemoryNotices(self._link)
         self.blobs = MemoryBlobs(self._link)
         self.inbox = MemoryInbox(self._link)
+        self.letters = MemoryLetters(self._link)
 
     def documents(self, bucket: str) -> MemoryDocuments:
         """The bucket of that name."""

@@ -9,6 +9,8 @@ from dagnats.limits import DUPLICATE_WINDOW_MS
 from dagnats.memory.matching import matches
 from dagnats.ports import Append, Entry, Stored
 
+Headers = tuple[tuple[str, str], ...]
+
 
 def _seq(entry: Entry) -> int:
     return entry.seq
@@ -21,6 +23,7 @@ class Stream:
         self.name = name
         self.last_seq = 0
         self.entries: list[Entry] = []
+        self._headers: dict[int, Headers] = {}
         self._last: dict[str, Entry] = {}
         self._window_ms = window_ms
         self._ids: dict[str, tuple[int, float]] = {}  # in order of age
@@ -55,13 +58,22 @@ class Stream:
             del self._ids[oldest]
 
     def add(
-        self, subject: str, payload: bytes, wall_ms: int, *, msg_id: str = "", now_ms: float = 0
+        self,
+        subject: str,
+        payload: bytes,
+        wall_ms: int,
+        *,
+        msg_id: str = "",
+        now_ms: float = 0,
+        headers: Headers = (),
     ) -> Entry:
         """Store at the end; nothing is checked."""
         self.last_seq += 1
         entry = Entry(self.last_seq, wall_ms, subject, payload, msg_id)
         self.entries.append(entry)
         self._last[subject] = entry
+        if headers:
+            self._headers[entry.seq] = headers
         if msg_id:
             self._ids[msg_id] = (entry.seq, now_ms)
         return entry
@@ -69,6 +81,16 @@ class Stream:
     def last(self, subject: str) -> Entry | None:
         """The last entry of a literal subject."""
         return self._last.get(subject)
+
+    def headers_of(self, entry: Entry) -> Headers:
+        """What was stored with an entry beside its payload."""
+        return self._headers.get(entry.seq, ())
+
+    def at(self, seq: int) -> Entry | None:
+        """The entry of a sequence."""
+        index = bisect_left(self.entries, seq, key=_seq)
+        found = self.entries[index] if index < len(self.entries) else None
+        return found if found and found.seq == seq else None
 
     def matching(self, pattern: str) -> list[Entry]:
         """The entries of a filter, in order."""
@@ -84,6 +106,7 @@ class Stream:
         index = bisect_left(self.entries, entry.seq, key=_seq)
         if index < len(self.entries) and self.entries[index].seq == entry.seq:
             del self.entries[index]
+            self._headers.pop(entry.seq, None)
         if self._last.get(entry.subject) is entry:
             del self._last[entry.subject]
 

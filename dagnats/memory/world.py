@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from dagnats.clock import Clock
 from dagnats.errors import PublishFailed
-from dagnats.limits import MESSAGE_SIZE_MAX_BYTES, PARTITIONS_DEFAULT
+from dagnats.limits import DEAD_DUPLICATE_WINDOW_MS, MESSAGE_SIZE_MAX_BYTES, PARTITIONS_DEFAULT
 from dagnats.memory.buckets import Bucket
 from dagnats.memory.courier import Courier
 from dagnats.memory.facts import FactCursor
@@ -48,6 +48,7 @@ class World:
         self.mischief: Mischief = mischief or Harmless()
         self.courier = Courier()
         self.streams = {name: Stream(name) for name in TAKEN_BY}
+        self.streams[subjects.DEAD] = Stream(subjects.DEAD, DEAD_DUPLICATE_WINDOW_MS)
         timers = self.streams[subjects.TIMERS] = Stream(subjects.TIMERS, REARM_WINDOW_MS)
         self.cursors = {str(number): FactCursor() for number in range(partitions)}
         self.queue = WorkQueue(clock, self.mischief, self.courier)
@@ -89,6 +90,7 @@ class World:
             self.clock.wall_ms(),
             msg_id=message.msg_id,
             now_ms=now_ms,
+            headers=message.headers,
         )
         self.timers.arm(entry, schedule)
         self.listeners.tell(entry.subject, entry.payload, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagnats.core.commands import DeadLetter
 from dagnats.core.run import Run
 from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
 from dagnats.ports import Append
@@ -11,24 +12,36 @@ from dagnats.wire.messages import TaskMessage
 BODY_SIZE_MAX_BYTES = MESSAGE_SIZE_MIN_BYTES - 16 * 1024  # with headers, what every server takes
 
 
-def dead_letter(run: Run, position: int, message: TaskMessage, body: bytes, msg_id: str) -> Append:
+def dead_letter(
+    run: Run, command: DeadLetter, partition: int, message: TaskMessage, body: bytes
+) -> Append:
     """The letter of a step that was given up: its ticket, and why. A step without a task goes by its kind."""
-    error = run.steps[position].error
+    state = run.steps[command.position]
+    group = run.graph.nodes[command.position].step.group if run.graph else ""
+    task = message.task or message.kind
     headers = {
         "Run-Id": run.id,
         "Step-Id": message.step,
-        "Task": message.task,
+        "Task": task,
+        "Kind": message.kind,
         "Workflow": run.workflow,
-        "Ticket": message.ticket,
+        "Ticket": command.ticket,
         "Attempts": str(message.attempt),
-        "Error": header_text(error.message if error else ""),
-        "Failure": error.failure if error else "",
+        "Delivery-Count": str(message.attempt),  # each attempt is a message of its own
+        "Error": header_text(state.error.message if state.error else ""),
+        "Failure": state.error.failure if state.error else "",
+        "Event-Type": "step.failed",
     }
+    if message.task:
+        headers["Task-Subject"] = subjects.task(partition, run.id, message.task, group)
+        headers["Consumer"] = subjects.worker_consumer(message.task, group)
+    # A step that fails before it begins has the same ticket again when its run was re-opened.
+    again = f":{run.opened}" if run.opened else ""
     return Append(
-        subjects.dead(message.task or message.kind, run.id, message.step),
+        subjects.dead(task, run.id, message.step),
         body,
-        msg_id,
-        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
+        command.id + again,
+        headers=_prefixed(headers),
     )
 
 
@@ -40,13 +53,13 @@ def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str)
         "Sequence": str(seq),
         "Size": str(len(payload)),
         "Error": header_text(reason),
-        "Failure": "poison",
+        "Failure": subjects.POISON,
     }
     return Append(
-        subjects.dead("poison", run or "unknown", subject.rsplit(".", 1)[-1]),
+        subjects.dead(subjects.POISON, run or "unknown", subject.rsplit(".", 1)[-1]),
         payload,
         f"poison:{seq}",
-        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
+        headers=_prefixed(headers),
     )
 
 
@@ -63,14 +76,18 @@ def unsendable_letter(message: Append, run: str, reason: str) -> Append:
         "Subject": message.subject,
         "Size": str(len(message.payload)),
         "Error": header_text(reason),
-        "Failure": "too_large",
+        "Failure": subjects.TOO_LARGE,
     }
     return Append(
-        subjects.dead("poison", run, "too_large"),
+        subjects.dead(subjects.POISON, run, "too_large"),
         beginning,
         f"{message.msg_id}:too-large" if message.msg_id else "",
-        headers=tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items()),
+        headers=_prefixed(headers),
     )
+
+
+def _prefixed(headers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((subjects.DLQ_PREFIX + name, value) for name, value in headers.items())
 
 
 def header_text(text: str) -> str:

@@ -143,7 +143,7 @@ class Performer:
     async def _dead_letter(self, run: Run, command: DeadLetter) -> Append:
         message = self._ticket(run, command.position)
         body = await self._encoded(message)
-        return dead_letter(run, command.position, message, body, command.id)
+        return dead_letter(run, command, self._partition, message, body)
 
     def _settled(self, run: Run, command: TellCaller) -> Deeds:
         if run.graph is None:

@@ -27,6 +27,8 @@ WORKERS: Final = "dagnats_workers"
 TRIGGERS: Final = "dagnats_triggers"
 LEASES: Final = "dagnats_leases"
 SECRETS: Final = "dagnats_secrets"
+DISCARDED: Final = "dagnats_discarded"
+REPLAYS: Final = "dagnats_replays"
 BLOBS: Final = "dagnats_blobs"
 WAITERS: Final = "dagnats_waiters"
 
@@ -37,6 +39,10 @@ SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
 DLQ_PREFIX: Final = "Dagnats-Dlq-"
+
+# -- failures of dead letters that are no work --------------------------------------------------------
+POISON: Final = "poison"  # a message that could not be folded
+TOO_LARGE: Final = "too_large"  # the beginning of a message that the server did not take
 
 # -- wildcards -------------------------------------------------------------------------------------
 EVENTS_SUBJECTS: Final = ("dagnats.fact.>", "dagnats.task.>", "dagnats.mark.>")
@@ -160,6 +166,16 @@ def queue_of_run(run: str) -> str:
 def dead(task_name: str, run: str, step: str) -> str:
     """Where work that was given up is kept."""
     return f"dagnats.dead.{token(task_name)}.{run}.{token(step)}"
+
+
+def dead_letters(task_name: str = "", run: str = "") -> str:
+    """All dead letters, or those of a task, a run, or both."""
+    return f"dagnats.dead.{token(task_name) if task_name else '*'}.{run or '*'}.*"
+
+
+def task_of_dead(subject: str) -> str:
+    """The task whose work a dead letter holds, from the letter's subject."""
+    return name_of(subject.removeprefix(DEAD_PREFIX).partition(".")[0])
 
 
 def stream(run: str, step: str, execution: str) -> str:

@@ -1,6 +1,7 @@
 """The app that the command line's tests run: one task for each thing that can happen."""
 
 import asyncio
+from pathlib import Path
 
 from dagnats import AgentContext, App, Context, Continue, Fail, Retry
 
@@ -67,3 +68,23 @@ def sums(a: int, b: int) -> int:
 def held(seconds: float) -> str:
     """One slow step."""
     return hold(seconds)
+
+
+@app.task
+def fetch(path: str) -> str:
+    """Fail for good until the file is there."""
+    if not Path(path).exists():
+        raise Fail(f"no file {path} yet")
+    return Path(path).read_text(encoding="utf-8")
+
+
+@app.task
+def shout(text: str) -> str:
+    """Complete, after another."""
+    return text.upper()
+
+
+@app.workflow
+def loud(path: str) -> str:
+    """A step that may fail, and one after it."""
+    return shout(fetch(path))

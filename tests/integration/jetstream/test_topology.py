@@ -46,7 +46,8 @@ async def test_everything_is_made(link):
         "DAGNATS_EVENTS", "DAGNATS_TASKS", "DAGNATS_TIMERS", "DAGNATS_STREAMS", "DAGNATS_DEAD",
         "DAGNATS_INBOX", "KV_dagnats_definitions", "KV_dagnats_tasks", "KV_dagnats_snapshots",
         "KV_dagnats_checkpoints", "KV_dagnats_workers", "KV_dagnats_triggers", "KV_dagnats_leases",
-        "KV_dagnats_secrets", "OBJ_dagnats_blobs",
+        "KV_dagnats_secrets", "KV_dagnats_waiters", "KV_dagnats_discarded", "KV_dagnats_replays",
+        "OBJ_dagnats_blobs",
     }  # fmt: skip
     for name in await names_of(link):
         assert (await config_of(link, name))["max_consumers"] == CONSUMERS_MAX
@@ -124,6 +125,19 @@ async def test_operator_settings_stay(link):
     after = await config_of(link, subjects.EVENTS)
     assert {key: after[key] for key in theirs} == theirs
     assert (await config_of(link, subjects.DEAD))["max_age"] == 3_600_000_000_000
+
+
+async def test_a_short_age_of_an_operator_shortens_the_memory_for_duplicates(link):
+    """The server wants it no longer than messages live; everything starts all the same."""
+    await ensure(link)
+    dead = await config_of(link, subjects.DEAD)
+    short = {"max_age": 60_000_000_000, "duplicate_window": 60_000_000_000}
+    await link.api(f"STREAM.UPDATE.{subjects.DEAD}", {**dead, **short})
+
+    await ensure(link)
+
+    after = await config_of(link, subjects.DEAD)
+    assert {key: after[key] for key in short} == short
 
 
 async def test_a_new_version_changes_limits_in_place(link, monkeypatch):
