@@ -231,8 +231,10 @@ def test_names_of_a_task(name):
         ),
         (
             {"steps": [{"id": "a", "type": "xyz"}]},
-            'step "a": unknown type "xyz"; types: normal, task, agent_loop, planner, map, approval, '
-            "sleep, wait_for_event, wait_for_signal, sub_workflow, respond, agent",
+            (
+                'step "a": unknown type "xyz"; types: normal, task, agent_loop, planner, map, approval, '
+                "sleep, wait_for_event, wait_for_signal, sub_workflow, respond, agent"
+            ),
         ),
     ],
 )

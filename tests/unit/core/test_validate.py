@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagnats.core.model import Condition, LoopConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import Condition, RetryPolicy, Step, Workflow
 from dagnats.core.validate import name_problems, problems_of
 from tests.support.builders import a_loop, a_step, a_workflow
 
