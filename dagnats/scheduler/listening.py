@@ -53,7 +53,7 @@ class EventListener:
 
     async def _hear(self, entry: Entry) -> None:
         for partition in list(self._partitions.values()):
-            while partition.held():
+            while partition.fence():
                 try:
                     await partition.lookout.heard(entry)
                 except (DagNatsError, TimeoutError) as error:

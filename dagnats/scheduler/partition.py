@@ -80,7 +80,7 @@ class Partition:
         self._outside = outside
         self._registry = registry
         self._clock = clock
-        self._fence = fence
+        self.fence = fence
         self._loader = Loader(outside, registry, secret)
         self.lookout = Lookout(number, outside, fence)
         self._performer = Performer(number, outside.log.partitions, secret, outside.blobs, registry)
@@ -93,10 +93,6 @@ class Partition:
     def runs_in_memory(self) -> int:
         """How many runs are held."""
         return len(self._runs)
-
-    def held(self) -> bool:
-        """Whether this process still writes for the partition."""
-        return self._fence()
 
     async def forget(self) -> None:
         """Start from nothing: at take-over, and after any failure."""
@@ -227,7 +223,7 @@ class Partition:
             if not messages:
                 continue
             try:
-                await self._outside.log.append(messages, self._fence)
+                await self._outside.log.append(messages, self.fence)
             except PayloadTooLarge:
                 await self._store_what_fits(messages)
 
@@ -247,11 +243,11 @@ class Partition:
         """Trying again would never help: what the server cannot take must not hold up the partition."""
         for message in messages:
             try:
-                await self._outside.log.append([message], self._fence)
+                await self._outside.log.append([message], self.fence)
             except PayloadTooLarge as error:
                 log.error("%s; its beginning is in the dead letters", error)  # noqa: TRY400 (it says it all)
                 letter = unsendable_letter(message, run_of(message.subject), str(error))
-                await self._outside.log.append([letter], self._fence)
+                await self._outside.log.append([letter], self.fence)
 
     async def acknowledge(self, batch: Batch, feed: FactFeed) -> None:
         """Let go of a stored batch: tell who must know, acknowledge, and retire what has ended."""
@@ -275,7 +271,7 @@ class Partition:
             await self._outside.log.disarm(run_id)
         for name in batch.dropped:
             await self._outside.blobs.delete(name)
-        await feed.acknowledge(batch.last, self._fence)
+        await feed.acknowledge(batch.last, self.fence)
 
     async def _take_back(self, run: str, epoch: int, reason: str) -> None:
         """Tickets that are worth nothing any more: out of the queue, and out of workers' hands."""

@@ -14,9 +14,12 @@ from msgspec import Raw
 
 from dagnats.core import state as states
 from dagnats.core.events import (
+    ApprovalDecided,
     CancelRequested,
     Event,
     Fact,
+    RetryRequested,
+    RunContinued,
     RunStarted,
     StepContinued,
     StepFailed,
@@ -25,7 +28,7 @@ from dagnats.core.events import (
 )
 from dagnats.core.graph import compile_graph
 from dagnats.core.machine import advance, new_run
-from dagnats.core.model import Condition, LoopConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import ApprovalConfig, Condition, LoopConfig, RetryPolicy, Step, Workflow
 from dagnats.core.run import Run
 from dagnats.core.state import ticket_text
 
@@ -63,6 +66,15 @@ WORKFLOWS: Final = (
         steps=(Step(id="a", task="t"), Step(id="b", task="t", depends_on=("a",), when=_NO)),
     ),
     Workflow(name="nothing", steps=(Step(id="a", task="t", when=_NO),)),
+    Workflow(
+        name="undone",
+        steps=(
+            Step(id="a", task="t", compensate="undo"),
+            Step(id="b", task="t", depends_on=("a",)),
+            Step(id="undo", task="t"),
+        ),
+    ),
+    Workflow(name="asked", steps=(Step(id="a", kind="approval", config=ApprovalConfig()),)),
 )  # fmt: skip
 
 
@@ -101,6 +113,10 @@ def _facts(run: Run) -> Iterator[tuple[Fact, int]]:
         yield StepSucceeded(ticket=ticket), now
         yield StepFailed(ticket=ticket, error="no"), now
         yield StepContinued(ticket=ticket, checkpoint=Raw(b"1")), now
+        yield RunContinued(ticket=ticket), now
+        yield ApprovalDecided(ticket=ticket, approved=True), now
+        yield ApprovalDecided(ticket=ticket, approved=False), now
+    yield RetryRequested(epoch=run.epoch + 1), now
     due_ms = run.armed_ms or now
     yield TimerFired(due_ms=due_ms), due_ms
     for state in run.steps:  # a moment late: the loop's time is over as well
