@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dagnats.app import App
     from dagnats.builder import WorkflowBuilder
     from dagnats.client import Client, Handle
+    from dagnats.configs import CancelOn
     from dagnats.context import AgentContext, Context, current
     from dagnats.errors import (
         DagNatsError,
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
         RunNotFound,
     )
     from dagnats.outcome import Cancelled, Continue, Fail, Retry
+    from dagnats.steps import (
+        agent,
+        approval,
+        respond,
+        sleep,
+        sub_workflow,
+        wait_for_event,
+        wait_for_signal,
+    )
     from dagnats.streaming import ChunkView, Superseded
     from dagnats.task import Task
 
@@ -35,6 +45,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AgentContext",
     "App",
+    "CancelOn",
     "Cancelled",
     "ChunkView",
     "Client",
@@ -57,12 +68,20 @@ __all__ = [
     "Superseded",
     "Task",
     "WorkflowBuilder",
+    "agent",
+    "approval",
     "current",
+    "respond",
+    "sleep",
+    "sub_workflow",
+    "wait_for_event",
+    "wait_for_signal",
 ]
 
 _HOMES = {
     "AgentContext": "context",
     "App": "app",
+    "CancelOn": "configs",
     "Cancelled": "outcome",
     "ChunkView": "streaming",
     "Client": "client",
@@ -74,7 +93,14 @@ _HOMES = {
     "Superseded": "streaming",
     "Task": "task",
     "WorkflowBuilder": "builder",
+    "agent": "steps",
+    "approval": "steps",
     "current": "context",
+    "respond": "steps",
+    "sleep": "steps",
+    "sub_workflow": "steps",
+    "wait_for_event": "steps",
+    "wait_for_signal": "steps",
 }  # every other name is an error
 
 
