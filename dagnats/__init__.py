@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dagnats.app import App
     from dagnats.builder import WorkflowBuilder
     from dagnats.client import Client, Handle
+    from dagnats.configs import CancelOn
     from dagnats.context import AgentContext, Context, current
     from dagnats.errors import (
         DagNatsError,
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
         RunFailed,
         RunNotFound,
     )
-    from dagnats.outcome import Cancelled, Continue, Fail, Retry
+    from dagnats.outcome import Cancelled, Continue, ContinueAsNew, Fail, Plan, Retry, Step
+    from dagnats.steps import (
+        agent,
+        approval,
+        respond,
+        sleep,
+        sub_workflow,
+        wait_for_event,
+        wait_for_signal,
+    )
     from dagnats.streaming import ChunkView, Superseded
     from dagnats.task import Task
 
@@ -35,17 +45,20 @@ __version__ = "0.1.0"
 __all__ = [
     "AgentContext",
     "App",
+    "CancelOn",
     "Cancelled",
     "ChunkView",
     "Client",
     "Context",
     "Continue",
+    "ContinueAsNew",
     "DagNatsError",
     "DefinitionError",
     "Fail",
     "Handle",
     "InvalidInput",
     "OutsideError",
+    "Plan",
     "RequestError",
     "ResultTimeout",
     "Retry",
@@ -54,27 +67,46 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunNotFound",
+    "Step",
     "Superseded",
     "Task",
     "WorkflowBuilder",
+    "agent",
+    "approval",
     "current",
+    "respond",
+    "sleep",
+    "sub_workflow",
+    "wait_for_event",
+    "wait_for_signal",
 ]
 
 _HOMES = {
     "AgentContext": "context",
     "App": "app",
+    "CancelOn": "configs",
     "Cancelled": "outcome",
     "ChunkView": "streaming",
     "Client": "client",
     "Context": "context",
     "Continue": "outcome",
+    "ContinueAsNew": "outcome",
     "Fail": "outcome",
     "Handle": "client",
+    "Plan": "outcome",
     "Retry": "outcome",
+    "Step": "outcome",
     "Superseded": "streaming",
     "Task": "task",
     "WorkflowBuilder": "builder",
+    "agent": "steps",
+    "approval": "steps",
     "current": "context",
+    "respond": "steps",
+    "sleep": "steps",
+    "sub_workflow": "steps",
+    "wait_for_event": "steps",
+    "wait_for_signal": "steps",
 }  # every other name is an error
 
 

@@ -6,67 +6,40 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Concatenate, Never, ParamSpec, Protocol, Self, TypeVar, overload
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from dagnats.client import Client
-from dagnats.context import AgentContext, Context
+from dagnats.configs import CancelOn, loop_config, planner_config, watches
+from dagnats.context import Context
 from dagnats.core.durations import Duration
-from dagnats.core.model import LoopConfig, Workflow
+from dagnats.core.model import LoopConfig, PlannerConfig, Workflow
+from dagnats.decorators import LoopDecorator, PlannerDecorator, TaskDecorator
 from dagnats.errors import DefinitionError, DuplicateName
 from dagnats.jetstream.outside import JetStream
-from dagnats.options import milliseconds, refuse_unknown
-from dagnats.outcome import Continue, Retry
+from dagnats.limits import PLAN_STEPS_MAX
+from dagnats.options import milliseconds, policy_of, refuse_unknown
+from dagnats.outcome import Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
-from dagnats.workflow import Flow, policy_of
+from dagnats.workflow import Flow
 
 P = ParamSpec("P")
 R = TypeVar("R")
-C = TypeVar("C")
 
 _TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
+_PLANNER_OPTIONS = (*_TASK_OPTIONS, "allowed_tasks", "max_steps", "max_depth", "preview")
 _SCHEMA_OPTIONS = ("input_schema", "output_schema")
-_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key", *_SCHEMA_OPTIONS)
-
-
-class TaskDecorator(Protocol):
-    """What ``@app.task(…)`` gives: the types of a task are those of its function, without the context."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Context[Any], P], Awaitable[R]], /
-    ) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[Concatenate[Context[Any], P], R], /) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-
-
-class LoopDecorator(Protocol):
-    """What ``@app.agent_loop(…)`` gives: the result is what the function returns besides ``Continue``."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[AgentContext[C], P], Awaitable[R | Continue[C]]], /
-    ) -> Task[P, R]: ...
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[AgentContext[C], P], R | Continue[C]], /
-    ) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, Awaitable[R | Continue[Any]]], /) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, function: Callable[P, R | Continue[Any]], /) -> Task[P, R]: ...
+_WORKFLOW_OPTIONS = (
+    "name",
+    "timeout",
+    "version",
+    "retry",
+    "idempotency_key",
+    "cancel_on",
+    *_SCHEMA_OPTIONS,
+)
 
 
 class App:
@@ -125,8 +98,8 @@ class App:
             "@app.task", {k: v for k, v in options.items() if k not in _TASK_OPTIONS}, _TASK_OPTIONS
         )
         if function is not None:
-            return self._add_task(function, options, None)
-        return lambda decorated: self._add_task(decorated, options, None)
+            return _registered(self, function, options, None)
+        return lambda decorated: _registered(self, decorated, options, None)
 
     def agent_loop(
         self, *_bare: Never, max_iterations: int, max_duration: Duration | None = None,
@@ -153,19 +126,7 @@ class App:
             UnknownOption, DuplicateName, DefinitionError.
         """
         refuse_unknown("@app.agent_loop", unknown, _LOOP_OPTIONS)
-        if (
-            isinstance(max_iterations, bool)
-            or not isinstance(max_iterations, int)
-            or max_iterations < 1
-        ):
-            raise DefinitionError(
-                f"@app.agent_loop: max_iterations={max_iterations!r}; give it a bound, at least 1"
-            )
-        loop = LoopConfig(
-            max_iterations=max_iterations,
-            max_duration_ms=milliseconds("@app.agent_loop: max_duration", max_duration),
-            loop_delay_ms=milliseconds("@app.agent_loop: loop_delay", loop_delay),
-        )
+        loop = loop_config("@app.agent_loop", max_iterations, max_duration, loop_delay)
         options = {
             "name": name,
             "retry": retry,
@@ -173,35 +134,49 @@ class App:
             "group": group,
             "metadata": metadata,
         }
-        decorate: Any = lambda decorated: self._add_task(decorated, options, loop)  # noqa: E731
+        decorate: Any = lambda decorated: _registered(self, decorated, options, loop)  # noqa: E731
         return decorate
 
-    def _add_task(
-        self, function: Callable[..., Any], given: Mapping[str, Any], loop: LoopConfig | None
-    ) -> Task[..., Any]:
-        if not callable(function):
-            raise DefinitionError(
-                f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')"
-            )
-        name = given.get("name") or getattr(function, "__name__", "")
-        where = f"task {name}"
-        retry = given.get("retry")
-        options = TaskOptions(
-            retry=policy_of(retry, where) if retry is not None else None,
-            retry_on=retry.on if isinstance(retry, Retry) else (),
-            timeout_ms=milliseconds(f"{where}: timeout", given.get("timeout")),
-            group=given.get("group") or "",
-            metadata=given.get("metadata"),
-            loop=loop,
-        )
-        task: Task[..., Any] = Task(self, function, name, options)
-        if name in self.tasks:
-            raise DuplicateName(
-                f'app {self.name} has two tasks named "{name}"; give one of them name="…"'
-            )
-        task.definition()
-        self.tasks[name] = task
-        return task
+    def planner(
+        self, *_bare: Never, allowed_tasks: Sequence[Task[Any, Any] | str] = (), max_steps: int = PLAN_STEPS_MAX,
+        max_depth: int = 0, preview: bool | Mapping[str, Any] = False,
+        name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
+        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+    ) -> PlannerDecorator:  # fmt: skip
+        """Register a function that answers with a plan, whose steps then run; its output is theirs.
+
+        Args:
+            allowed_tasks: What a plan may use: tasks, which bring along their options and the schemas of their
+                inputs, or names; default: any task.
+            max_steps: Of one plan; at most 100.
+            max_depth: Of the longest chain in a plan; default: any.
+            preview: People look at each plan before it is carried out; True, or what ``approval`` takes:
+                ``{"timeout": "1h", "quorum": 2}``.
+            name: As for a task, like ``retry`` (an invalid plan is a failed attempt), ``timeout``, ``group``
+                and ``metadata``.
+            retry: See ``name``.
+            timeout: See ``name``.
+            group: See ``name``.
+            metadata: See ``name``.
+            *_bare: Nothing: write ``@app.planner()``.
+            **unknown: Refused, with a guess at what was meant.
+
+        Raises:
+            UnknownOption, DuplicateName, DefinitionError.
+        """
+        refuse_unknown("@app.planner", unknown, _PLANNER_OPTIONS)
+        config = planner_config(
+            "@app.planner", allowed_tasks=allowed_tasks, max_steps=max_steps, max_depth=max_depth, preview=preview
+        )  # fmt: skip
+        options = {
+            "name": name,
+            "retry": retry,
+            "timeout": timeout,
+            "group": group,
+            "metadata": metadata,
+        }
+        decorate: Any = lambda decorated: _registered(self, decorated, options, config)  # noqa: E731
+        return decorate
 
     @overload
     def workflow(self, function: Callable[P, R], /) -> Flow[P, R]: ...
@@ -209,7 +184,7 @@ class App:
     @overload
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
-        retry: Retry | int | None = None, idempotency_key: str = "",
+        retry: Retry | int | None = None, idempotency_key: str = "", cancel_on: Sequence[CancelOn] = ...,
         input_schema: Mapping[str, Any] | None = ..., output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
@@ -219,8 +194,9 @@ class App:
         Args:
             function: Runs once, now; its parameters stand for the run's input.
             **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
-                ``idempotency_key``: a path into the input whose value names the run; ``input_schema`` and
-                ``output_schema``: instead of those of the annotations; None for none.
+                ``idempotency_key``: a path into the input whose value names the run; ``cancel_on``: events that cancel
+                a run (``CancelOn``); ``input_schema`` and ``output_schema``: instead of those of the
+                annotations; None for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -244,6 +220,7 @@ class App:
             version=str(given.get("version") or "1"),
             retry=policy_of(retry, f"workflow {name}") if retry is not None else None,
             idempotency_key=given.get("idempotency_key") or "",
+            cancel_on=watches(f"workflow {name}", given.get("cancel_on") or ()),
             schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow
@@ -308,6 +285,35 @@ class App:
             # A fork takes no threads along: the loop of the parent would never answer here.
             self._background = _Background()
         return self._background.run(work)
+
+
+def _registered(
+    app: App, function: Callable[..., Any], given: Mapping[str, Any], config: LoopConfig | PlannerConfig | None
+) -> Task[..., Any]:  # fmt: skip
+    """A function as a task of an app."""
+    if not callable(function):
+        raise DefinitionError(
+            f"{function!r} is not a function; options are keywords: @app.task(timeout='30s')"
+        )
+    name = given.get("name") or getattr(function, "__name__", "")
+    where = f"task {name}"
+    retry = given.get("retry")
+    options = TaskOptions(
+        retry=policy_of(retry, where) if retry is not None else None,
+        retry_on=retry.on if isinstance(retry, Retry) else (),
+        timeout_ms=milliseconds(f"{where}: timeout", given.get("timeout")),
+        group=given.get("group") or "",
+        metadata=given.get("metadata"),
+        config=config,
+    )
+    task: Task[..., Any] = Task(app, function, name, options)
+    if name in app.tasks:
+        raise DuplicateName(
+            f'app {app.name} has two tasks named "{name}"; give one of them name="…"'
+        )
+    task.definition()
+    app.tasks[name] = task
+    return task
 
 
 class _Background:

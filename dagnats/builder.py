@@ -10,21 +10,23 @@ review = (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
+from dagnats import configs
 from dagnats.core.durations import Duration
-from dagnats.core.model import Condition, LoopConfig, Step, Workflow
+from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, Step, Workflow
+from dagnats.core.model import CancelOn as Watch
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError
-from dagnats.options import milliseconds, refuse_unknown
+from dagnats.options import milliseconds, policy_of, refuse_unknown, texts
 from dagnats.outcome import Retry
 from dagnats.task import Task
-from dagnats.workflow import policy_of
 
-_STEP_OPTIONS = (
-    "task", "after", "input", "timeout", "retry", "skip_if", "when", "on_failure", "group", "metadata",
-)  # fmt: skip
+_PLACE_OPTIONS = ("after", "input", "skip_if", "when", "on_failure")
+_RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata")
+_TASK_OPTIONS = ("task", *_PLACE_OPTIONS, *_RUN_OPTIONS)
+_CHILD_OPTIONS = (*_PLACE_OPTIONS, "timeout", "retry", "compensate", "metadata")
 
 
 def condition(step: str, field: str, op: Any, value: Any) -> Condition:
@@ -34,6 +36,41 @@ def condition(step: str, field: str, op: Any, value: Any) -> Condition:
 
 def _names(after: str | Sequence[str] | None) -> tuple[str, ...]:
     return (after,) if isinstance(after, str) else tuple(after or ())
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The settings of a kind, taken out of what was given."""
+    return {name: options.pop(name) for name in names if name in options}
+
+
+def _fields(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a step as fields of the model."""
+    read: dict[str, Callable[[Any], Any]] = {
+        "timeout": lambda value: milliseconds(f"{where}: timeout", value),
+        "retry": lambda value: policy_of(value, where),
+        "metadata": texts,
+    }
+    fields: dict[str, Any] = {"depends_on": _names(options.get("after"))}
+    for key, value in options.items():
+        if value is not None and key not in ("after", "task"):
+            name = "timeout_ms" if key == "timeout" else key
+            fields[name] = read[key](value) if key in read else value
+    return fields
+
+
+def _step_of(
+    step_id: str, kind: str, config: Config | None, options: Mapping[str, Any],
+    known: Sequence[str] = _TASK_OPTIONS,
+) -> Step:  # fmt: skip
+    where = f"step {step_id}"
+    refuse_unknown(where, {k: v for k, v in options.items() if k not in known}, known)
+    given = _fields(where, options)
+    if kind != "task":
+        given |= {"kind": kind, "config": config}
+    task = options.get("task") or (step_id if "task" in known else "")
+    # A function brings the options of its decorator; a name stands for code that is not here.
+    decorated = isinstance(task, Task)
+    return task.step(step_id, **given) if decorated else Step(id=step_id, task=task, **given)
 
 
 class WorkflowBuilder:
@@ -61,64 +98,132 @@ class WorkflowBuilder:
         self._idempotency_key = idempotency_key
         self._input_schema = dict(input_schema) if input_schema is not None else None
         self._output_schema = dict(output_schema) if output_schema is not None else None
+        self._cancel_on: tuple[Watch, ...] = ()
         self._output: Any = None
         self._steps: list[Step] = []
 
-    def task(self, step_id: str, **options: Any) -> WorkflowBuilder:
+    def task(self, step_id: str, **options: Any) -> Self:
         """Add a step that runs a task once.
 
         Args:
             step_id: Its id in the workflow.
             **options: ``task`` (a name, or a ``Task`` with the options of its decorator, which those
                 given here win over; default: the step's id), ``after`` (ids of steps),
-                ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` (a step's
-                id), ``group``, ``metadata``.
+                ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` and
+                ``compensate`` (ids of steps), ``group``, ``metadata``.
 
         Raises:
             UnknownOption, DefinitionError.
         """
-        return self._add(step_id, options, None)
+        self._steps.append(_step_of(step_id, "task", None, options))
+        return self
 
     def agent_loop(
         self, step_id: str, *, max_iterations: int, max_duration: Duration | None = None,
         loop_delay: Duration | None = None, **options: Any,
-    ) -> WorkflowBuilder:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """Add an agent loop; other options as for ``task``."""
         where = f"step {step_id}"
-        loop = LoopConfig(
-            max_iterations=max_iterations,
-            max_duration_ms=milliseconds(f"{where}: max_duration", max_duration),
-            loop_delay_ms=milliseconds(f"{where}: loop_delay", loop_delay),
-        )
-        return self._add(step_id, options, loop)
-
-    def _add(
-        self, step_id: str, options: dict[str, Any], loop: LoopConfig | None
-    ) -> WorkflowBuilder:
-        where = f"step {step_id}"
-        refuse_unknown(
-            where, {k: v for k, v in options.items() if k not in _STEP_OPTIONS}, _STEP_OPTIONS
-        )
-        task = options.get("task") or step_id
-        given: dict[str, Any] = {"depends_on": _names(options.get("after"))}
-        for key in ("group", "input", "skip_if", "when", "on_failure"):
-            if options.get(key) is not None:
-                given[key] = options[key]
-        if options.get("timeout") is not None:
-            given["timeout_ms"] = milliseconds(f"{where}: timeout", options["timeout"])
-        if options.get("retry") is not None:
-            given["retry"] = policy_of(options["retry"], where)
-        if options.get("metadata") is not None:
-            given["metadata"] = dict(options["metadata"])
-        if loop:
-            given |= {"kind": "agent_loop", "config": loop}
-        # A function brings the options of its decorator; a name stands for code that is not here.
-        known = isinstance(task, Task)
-        step = task.step(step_id, **given) if known else Step(id=step_id, task=task, **given)
-        self._steps.append(step)
+        config = configs.loop_config(where, max_iterations, max_duration, loop_delay)
+        self._steps.append(_step_of(step_id, "agent_loop", config, options))
         return self
 
-    def output(self, template: Any) -> WorkflowBuilder:
+    def planner(self, step_id: str, **options: Any) -> Self:
+        """Add a planner: ``allowed_tasks``, ``max_steps``, ``max_depth``, ``preview``; others as for ``task``.
+
+        Where ``task`` is a function decorated with ``@app.planner``, that says it all.
+        """
+        given = _taken(options, "allowed_tasks", "max_steps", "max_depth", "preview")
+        task = options.get("task")
+        decorated = task.options.config if isinstance(task, Task) else None
+        config = configs.planner_config(f"step {step_id}", **given) if given else decorated
+        self._steps.append(_step_of(step_id, "planner", config or PlannerConfig(), options))
+        return self
+
+    def map(self, step_id: str, **options: Any) -> Self:
+        """Add a map: ``concurrency``, ``tolerate``, ``max_items``; others as for ``task``.
+
+        It goes over the output of the one step it comes after, or over its ``input``.
+        """
+        given = _taken(options, "concurrency", "tolerate", "max_items")
+        task = options.get("task")
+        loop = task.options.loop if isinstance(task, Task) else None
+        config = configs.map_config(f"step {step_id}", loop=loop, **given)
+        self._steps.append(_step_of(step_id, "map", config, options))
+        return self
+
+    def agent(self, step_id: str, **options: Any) -> Self:
+        """Add a step for an external agent runtime; options as for ``task``; group: ``agent``."""
+        self._steps.append(_step_of(step_id, "agent", None, {"group": AGENT_GROUP, **options}))
+        return self
+
+    def approval(self, step_id: str, description: str = "", **options: Any) -> Self:
+        """Add a question to people: ``timeout``, ``subject``, ``quorum``, ``form``, ``metadata``.
+
+        Others say where it stands: ``after``, ``input`` (what people are shown), ``skip_if``, ``when``,
+        ``on_failure``.
+        """
+        given = _taken(options, "timeout", "subject", "quorum", "form", "metadata")
+        config = configs.question_config(f"step {step_id}", description=description, **given)
+        self._steps.append(_step_of(step_id, "approval", config, options, _PLACE_OPTIONS))
+        return self
+
+    def sleep(
+        self, step_id: str, duration: Duration | None = None, *, cron: str = "", tz: str = "", until: str = "",
+        **options: Any,
+    ) -> Self:  # fmt: skip
+        """Add a sleep: for a while, to a cron expression's next match, until a time in the run's input."""
+        where = f"step {step_id}"
+        config = configs.sleep_config(where, duration, cron=cron, tz=tz, until=until)
+        self._steps.append(_step_of(step_id, "sleep", config, options, _PLACE_OPTIONS))
+        return self
+
+    def wait_for_event(
+        self, step_id: str, event: str, *, match: Mapping[str, Any] | None = None,
+        timeout: Duration | None = None, **options: Any,
+    ) -> Self:  # fmt: skip
+        """Add a wait for an external event; ``match`` as in a file: ``{"order.id": "input.order_id"}``."""
+        where = f"step {step_id}"
+        found = configs.written_match(where, match)
+        config = configs.event_config(where, event, found, timeout)
+        self._steps.append(_step_of(step_id, "wait_for_event", config, options, _PLACE_OPTIONS))
+        return self
+
+    def wait_for_signal(
+        self, step_id: str, name: str, *, timeout: Duration | None = None, **options: Any
+    ) -> Self:
+        """Add a wait for data that somebody sends to the run under a name."""
+        config = configs.signal_config(f"step {step_id}", name, timeout)
+        self._steps.append(_step_of(step_id, "wait_for_signal", config, options, _PLACE_OPTIONS))
+        return self
+
+    def sub_workflow(
+        self, step_id: str, workflow: str, *, detach: bool = False, **options: Any
+    ) -> Self:
+        """Add a run of another workflow; options as for ``task``, without ``task`` and ``group``."""
+        config = configs.child_config(workflow, detach=detach)
+        self._steps.append(_step_of(step_id, "sub_workflow", config, options, _CHILD_OPTIONS))
+        return self
+
+    def respond(self, step_id: str, **options: Any) -> Self:
+        """Add an answer to the run's caller: ``status``, ``headers``, ``content_type``, ``body_from``.
+
+        The body is the step's ``input``, or the part of it that ``body_from`` names.
+        """
+        given = _taken(options, "status", "headers", "content_type", "body_from")
+        config = configs.respond_config(f"step {step_id}", **given)
+        self._steps.append(_step_of(step_id, "respond", config, options, _PLACE_OPTIONS))
+        return self
+
+    def cancel_on(
+        self, event: str, *, match: Mapping[str, Any] | None = None, timeout: Duration | None = None
+    ) -> Self:
+        """Let an external event cancel the run; see ``CancelOn``. At most five."""
+        watch = configs.CancelOn(event, match=match, timeout=timeout).watch
+        self._cancel_on = (*self._cancel_on, watch)
+        return self
+
+    def output(self, template: Any) -> Self:
         """What a completed run gives back, as a template; default: the last steps' outputs."""
         self._output = template
         return self
@@ -132,6 +237,7 @@ class WorkflowBuilder:
         workflow = Workflow(
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
+            cancel_on=self._cancel_on,
             input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)

@@ -9,10 +9,7 @@ handler's own answer is reported.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
-import functools
-import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,64 +17,19 @@ import msgspec
 from msgspec import Raw
 
 from dagnats import convert
+from dagnats.answer import Answer
 from dagnats.core.model import ABSENT
-from dagnats.errors import DagNatsError, RequestError
+from dagnats.durable import OperationDoors, Operations
+from dagnats.errors import DagNatsError
 from dagnats.outcome import Cancelled
 from dagnats.wire.messages import TaskMessage
 
 T = TypeVar("T")
 C = TypeVar("C")
 
-_LOGGER = "dagnats.handler"
 _STARTED_KEPT = 200  # what a handler started is looked through when it is more
 
 _current: contextvars.ContextVar[Context[Any]] = contextvars.ContextVar("dagnats_context")
-
-
-class Answer(Generic[T]):
-    """Something that has been started: ``await`` it, or ``.wait()`` for it outside async code."""
-
-    __slots__ = ("_future", "_task")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
-        self._future: concurrent.futures.Future[T] | None = None
-        try:
-            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is loop:
-            self._task = loop.create_task(work)
-        else:
-            self._future = asyncio.run_coroutine_threadsafe(work, loop)
-
-    def __await__(self) -> Generator[Any, None, T]:
-        if self._future is not None:
-            return asyncio.wrap_future(self._future).__await__()
-        return self._task.__await__()
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether it is done, and well."""
-        if self._future is not None:
-            return self._future.done() and self._future.exception() is None
-        return self._task.done() and not self._task.cancelled() and not self._task.exception()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether whoever waited for it gave it up, as a handler does that is told to stop."""
-        return (self._future or self._task).cancelled()
-
-    def wait(self) -> T:
-        """The result, blocking this thread.
-
-        Raises:
-            RequestError: called on the event loop, where it would wait for itself: use ``await``.
-        """
-        if self._future is None:
-            raise RequestError(
-                "wait() would block the event loop; write `await` in an async handler"
-            )
-        return self._future.result()
 
 
 class TokenStream(Protocol):
@@ -124,7 +76,7 @@ class SavedCheckpoint(msgspec.Struct, frozen=True):
     state: Raw
 
 
-class Doors(Protocol):
+class Doors(OperationDoors, Protocol):
     """What a context needs of its worker."""
 
     async def save_checkpoint(self, run: str, step: str, saved: SavedCheckpoint) -> None:
@@ -140,60 +92,7 @@ class Doors(Protocol):
         ...
 
 
-class TicketFacts:
-    """What is known about a ticket: which run, step, attempt and iteration, and with what input."""
-
-    def __init__(self, message: TaskMessage) -> None:
-        self.message = message
-
-    @property
-    def input(self) -> Any:
-        """The step's input as builtins."""
-        return convert.plain(self.message.input)
-
-    @property
-    def run_id(self) -> str:
-        """The run."""
-        return self.message.run
-
-    @property
-    def step_id(self) -> str:
-        """The step within the run."""
-        return self.message.step
-
-    @property
-    def attempt(self) -> int:
-        """Which execution of this step (or iteration) this is, from 1."""
-        return self.message.attempt
-
-    @property
-    def iteration(self) -> int:
-        """Which turn of the agent loop this is, from 0."""
-        return self.message.iteration
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The run's metadata with the step's own on top."""
-        return {**self.message.run_metadata, **self.message.metadata}
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt at the same piece of work: hand it to outside services."""
-        return f"{self.message.run}/{self.message.step}/{self.message.iteration}"
-
-    @functools.cached_property
-    def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A standard logger that knows the run, the step, the attempt and the iteration."""
-        facts = {
-            "run_id": self.run_id,
-            "step_id": self.step_id,
-            "attempt": self.attempt,
-            "iteration": self.iteration,
-        }
-        return logging.LoggerAdapter(logging.getLogger(f"{_LOGGER}.{self.message.task}"), facts)
-
-
-class Context(TicketFacts, Generic[C]):
+class Context(Operations, Generic[C]):
     """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
 
     def __init__(
@@ -204,7 +103,7 @@ class Context(TicketFacts, Generic[C]):
         read_checkpoint: Callable[[Raw], Any],
         stream: TokenStream,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, doors)
         self._doors = doors
         self._loop = loop
         self._read = read_checkpoint
@@ -287,7 +186,7 @@ class Context(TicketFacts, Generic[C]):
         await self._stream.finish()
         pending, self._started = self._started, []
         for answer in pending:
-            if not answer.cancelled:
+            if not answer.given_up:
                 await answer
 
 

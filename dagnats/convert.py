@@ -259,6 +259,10 @@ class Signature:
         except TypeError as error:
             raise InvalidInput(f"{self.name} takes {takes}: {error}") from error
 
+    def defaults(self) -> dict[str, Any]:
+        """The values of parameters that may be left out."""
+        return {p.name: p.default for p in self.parameters if p.default is not p.empty}
+
     def encode_call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, fill: bool = False
     ) -> Raw:
@@ -271,10 +275,7 @@ class Signature:
         """
         bound = self.bind(args, kwargs)
         if fill:
-            bound = {
-                **{p.name: p.default for p in self.parameters if p.default is not p.empty},
-                **bound,
-            }
+            bound = {**self.defaults(), **bound}
         if not self.parameters:
             return NULL
         if len(self.parameters) == 1:

@@ -11,11 +11,14 @@
     │   ├── RunNotFound
     │   ├── LetterNotFound
     │   ├── RunAlreadyStarted
+    │   ├── SignalRefused
     │   ├── InvalidInput
     │   └── PayloadTooLarge
     ├── RunError               how a run ended, from ``result()``
     │   ├── RunFailed
     │   ├── RunCancelled
+    │   ├── CallFailed
+    │   │   └── SignalTimeout
     │   └── ResultTimeout
     ├── OutsideError           the world: retried by us where that can help, then told
     │   ├── BrokerUnavailable
@@ -97,6 +100,10 @@ class RunAlreadyStarted(RequestError):
     """A run with this id was started before; choose another id or use its handle."""
 
 
+class SignalRefused(RequestError):
+    """The run takes no signals any more: it has ended."""
+
+
 class InvalidInput(RequestError):
     """The input does not fit what the workflow or task takes."""
 
@@ -115,6 +122,14 @@ class RunFailed(RunError):
 
 class RunCancelled(RunError):
     """The run was cancelled."""
+
+
+class CallFailed(RunError):
+    """A durable call of a handler failed for good, after all of its own attempts."""
+
+
+class SignalTimeout(CallFailed):
+    """The signal that a handler waited for did not come in time."""
 
 
 class ResultTimeout(RunError):

@@ -12,6 +12,8 @@ TEMPLATE_DEPTH_MAX: Final = 64
 
 # -- payloads ------------------------------------------------------------------------------------
 OFFLOAD_SIZE_BYTES: Final = 256 * 1024
+SIGNAL_SIZE_MAX_BYTES: Final = 1024 * 1024
+EVENT_SIZE_MAX_BYTES: Final = 512 * 1024
 CHECKPOINT_INLINE_BYTES: Final = (
     32 * 1024
 )  # a larger one is stored once, and dropped when superseded
@@ -75,6 +77,7 @@ CLOSED_REMEMBERED_MAX: Final = 5_000
 SNAPSHOT_EVERY_FACTS: Final = 200
 
 # -- worker --------------------------------------------------------------------------------------
+WAITING_PER_SLOT_MAX: Final = 4  # handlers that wait for a durable call, for each slot
 CONCURRENCY_DEFAULT: Final = 50
 CONCURRENCY_MAX: Final = 10_000
 PROCESSES_MAX: Final = 256

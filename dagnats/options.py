@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dagnats.core.durations import Duration, to_ms
+from dagnats.core.model import RetryPolicy
 from dagnats.errors import DefinitionError, UnknownOption
+from dagnats.outcome import Retry
 
 # Known to the design, built later: refused with that word, never ignored.
 LATER: Final = {
     "budget": "budgets", "concurrency": "task limits", "rate": "rate limits", "key": "keyed limits",
     "isolate": "process isolation", "priority": "priorities", "run_at": "scheduled runs",
-    "max_runs": "run limits", "singleton": "singletons", "compensate": "compensation",
-    "allowed_tasks": "planners", "sticky": "worker affinity",
+    "max_runs": "run limits", "singleton": "singletons", "sticky": "worker affinity",
 }  # fmt: skip
 
 
@@ -50,3 +51,34 @@ def milliseconds(what: str, value: Duration | None) -> int:
     if found == 0:
         raise DefinitionError(f"{what}: 0 would never do; leave it out for no limit")
     return found
+
+
+def whole_number(what: str, value: Any, *, least: int = 0) -> int:
+    """An option that counts.
+
+    Raises:
+        DefinitionError: it is no whole number, or a smaller one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DefinitionError(f"{what}={value!r}; give a whole number, at least {least}")
+    return value
+
+
+def policy_of(value: Any, where: str) -> RetryPolicy:
+    """A retry option: a ``Retry``, or a number of executions.
+
+    Raises:
+        DefinitionError: it is neither.
+    """
+    if isinstance(value, Retry):
+        return value.policy
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Retry(value).policy
+    raise DefinitionError(
+        f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}"
+    )
+
+
+def texts(given: Mapping[str, Any]) -> dict[str, str]:
+    """Metadata, or headers: strings by name."""
+    return {str(name): str(value) for name, value in dict(given).items()}

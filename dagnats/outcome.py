@@ -2,6 +2,8 @@
 
 * return a value: the step succeeded,
 * return ``Continue(state)``: the agent loop goes on with this checkpoint,
+* return ``Plan([…])``: a planner proposes steps,
+* return ``ctx.continue_as_new(input)``: the run ends, and goes on as a new one,
 * raise ``Fail(reason)``: never tried again,
 * raise ``Retry(after=…)``: tried again after that time, if the policy has attempts left,
 * raise anything else: tried again as the policy says,
@@ -10,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from dagnats.core.durations import Duration, to_ms
@@ -41,6 +44,67 @@ class Continue(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Continue({self.checkpoint!r})"
+
+
+class Step:
+    """A step of a plan: an id, a task (or its name), what it receives, and which steps come before it.
+
+    ``input`` is any JSON value; ``Step.output("a", "title")`` in it stands for a part of what step ``a`` gave.
+    Further keywords are those of a workflow file's step: ``retry``, ``timeout``, ``when``, ``skip_if``, ….
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(
+        self, id: str, task: Any, input: Any = None, *, after: Sequence[str] | str = (), **more: Any
+    ) -> None:
+        name = getattr(task, "name", task)
+        depends = [after] if isinstance(after, str) else list(after)
+        self.data: dict[str, Any] = {"id": id, "task": name, **more}
+        if input is not None:
+            self.data["input"] = input
+        if depends:
+            self.data["depends_on"] = depends
+
+    @staticmethod
+    def output(step: str, path: str = "") -> dict[str, str]:
+        """A part of another step's output, in an input."""
+        return {"$step": step, "path": path} if path else {"$step": step}
+
+    def __repr__(self) -> str:
+        return f"Step({self.data!r})"
+
+
+class Plan:
+    """What a planner answers: steps that then run as if they had been declared."""
+
+    __slots__ = ("steps",)
+
+    def __init__(self, steps: Iterable[Step | Mapping[str, Any]]) -> None:
+        self.steps = [step.data if isinstance(step, Step) else dict(step) for step in steps]
+
+    def __repr__(self) -> str:
+        return f"Plan({self.steps!r})"
+
+
+class ContinueAsNew:
+    """The run ends here and goes on as a new one with an empty history; made by ``ctx.continue_as_new``."""
+
+    __slots__ = ("input",)
+
+    def __init__(self, input: Any = None) -> None:
+        self.input = input
+
+    def __repr__(self) -> str:
+        return f"ContinueAsNew({self.input!r})"
+
+
+class Parked(BaseException):
+    """Raised inside a handler that gives its slot up until a durable call is settled. Let it pass."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        super().__init__(f"parked on call {n}")
 
 
 class Fail(Exception):

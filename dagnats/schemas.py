@@ -22,10 +22,6 @@ from dagnats.errors import InvalidInput
 Schema = dict[str, Any]
 
 _REFS: Final = "#/$defs/{name}"
-_ANSWERED: Final = (
-    "task",
-    "agent_loop",
-)  # the kinds of steps whose output is what a handler returned
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -200,7 +196,7 @@ class Outputs:
         self._kinds = {
             step.id: kinds[step.id]
             for step in workflow.steps
-            if step.kind in _ANSWERED and step.id in kinds and readable(kinds[step.id])
+            if step.id in kinds and readable(kinds[step.id])
         }
         self._bypassed = _bypassed(workflow)
 
@@ -234,7 +230,8 @@ class Outputs:
 
     def _sinks(self) -> list[Step]:
         parents = {name for step in self._workflow.steps for name in step.depends_on}
-        handlers = {step.on_failure for step in self._workflow.steps}
+        steps = self._workflow.steps
+        handlers = {name for step in steps for name in (step.on_failure, step.compensate)}
         return [step for step in self._workflow.steps if step.id not in parents | handlers]
 
     def _settled(self, step: Step) -> Any:

@@ -6,17 +6,17 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from msgspec.structs import replace
 
 from dagnats import convert
 from dagnats.client import Client, Handle
 from dagnats.context import Context
-from dagnats.core.model import LoopConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import LoopConfig, PlannerConfig, RetryPolicy, Step, Workflow
 from dagnats.core.validate import name_problems, problems_of
 from dagnats.errors import DefinitionError
-from dagnats.outcome import Continue
+from dagnats.outcome import Continue, ContinueAsNew, Plan
 from dagnats.schemas import Outputs, input_schema_of, schema_of
 
 P = ParamSpec("P")
@@ -42,6 +42,10 @@ class Tracer(Protocol):
         """Add a step that calls a task; return a reference to its output."""
         ...
 
+    def add_map(self, task: Task[Any, Any], items: Any, options: dict[str, Any]) -> Any:
+        """Add a step that calls a task for each of several items; return a reference to the outputs."""
+        ...
+
 
 tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
     "dagnats_tracer", default=None
@@ -51,7 +55,7 @@ tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
 class TaskOptions:
     """What a decorator was given, checked."""
 
-    __slots__ = ("group", "loop", "metadata", "retry", "retry_on", "timeout_ms")
+    __slots__ = ("config", "group", "metadata", "retry", "retry_on", "timeout_ms")
 
     def __init__(
         self,
@@ -61,14 +65,19 @@ class TaskOptions:
         timeout_ms: int = 0,
         group: str = "",
         metadata: Mapping[str, str] | None = None,
-        loop: LoopConfig | None = None,
+        config: LoopConfig | PlannerConfig | None = None,
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
         self.timeout_ms = timeout_ms
         self.group = group
         self.metadata = dict(metadata or {})
-        self.loop = loop
+        self.config = config
+
+    @property
+    def loop(self) -> LoopConfig | None:
+        """The bounds of an agent loop; None for other kinds."""
+        return self.config if isinstance(self.config, LoopConfig) else None
 
 
 class Startable(Generic[P, R]):
@@ -161,7 +170,9 @@ class Task(Startable[P, R]):
     ) -> None:
         for problem in name_problems(f"task {name!r}", name):
             raise DefinitionError(str(problem))
-        super().__init__(home, name, convert.Signature(function, (Context,), (Continue,)))
+        super().__init__(
+            home, name, convert.Signature(function, (Context,), (Continue, ContinueAsNew, Plan))
+        )
         functools.update_wrapper(self, function)
         self.function = function
         self.options = options
@@ -186,17 +197,50 @@ class Task(Startable[P, R]):
             return tracing.add(self, args, kwargs)
         return self.function(*args, **kwargs)
 
+    @overload
+    def map(self, items: Any, /, *, tolerate: int | str, **options: Any) -> list[R | None]: ...
+
+    @overload
+    def map(self, items: Any, /, **options: Any) -> list[R]: ...
+
+    def map(self, items: Any, /, **options: Any) -> Any:
+        """In a traced workflow: run this task once for each of several items, and gather the outputs in order.
+
+        Args:
+            items: A reference to an array, or a list that may hold references; each is one input.
+            **options: ``concurrency`` (how many at once; default: all), ``tolerate`` (how many may fail: a
+                number, or "5%"; their places hold None; default: none), ``max_items`` (default: 1000), and
+                what any call takes: ``after``, ``when``, ``skip_if``, ``on_failure``, ``compensate``,
+                ``step_id``, ``timeout`` and ``retry`` of each item, ``group``, ``metadata``.
+
+        Raises:
+            DefinitionError: no workflow is being traced, or the options make no map.
+        """
+        tracing = tracer.get()
+        if tracing is None:
+            raise DefinitionError(
+                f"{self.name}.map(…) makes a step, in a function decorated with @app.workflow; "
+                f"in a handler call ctx.map(…), and anywhere else start {self.name} once for each item"
+            )
+        return tracing.add_map(self, items, options)
+
     @property
     def kind(self) -> str:
         """The kind of step that calls it."""
+        if isinstance(self.options.config, PlannerConfig):
+            return "planner"
         return "agent_loop" if self.options.loop else "task"
+
+    def returns(self) -> Any:
+        """The type that results are read as. What a planner returns is a plan; its output is that of the plan."""
+        return Any if self.kind == "planner" else self.signature.returns
 
     def step(self, step_id: str, **changes: Any) -> Step:
         """A step that runs this task, with the options of its decorator."""
         options = self.options
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
-            "timeout_ms": options.timeout_ms, "config": options.loop, "metadata": options.metadata,
+            "timeout_ms": options.timeout_ms, "config": options.config, "metadata": options.metadata,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from dagnats.cli.kinds import PLAIN, SHAPES, words_of
 from dagnats.core.model import Step, Workflow
 
 _ROOT: Final = ""
@@ -55,15 +56,15 @@ class _Places:
         self.notes: dict[str, str] = {}
         self._above: dict[str, str] = {}
         self._depth: dict[str, int] = {_ROOT: 0}
-        owners = {step.on_failure: step.id for step in reversed(workflow.steps) if step.on_failure}
+        owners = _owners(workflow)
         order = graphlib.TopologicalSorter({step.id: step.depends_on for step in workflow.steps})
         ranks = {name: rank for rank, name in enumerate(self.steps)}
         for name in _stable(order, ranks):
             if name not in owners:
                 self._place(self.steps[name])
-        for name, owner in owners.items():
+        for name, (owner, note) in owners.items():
             self.handlers[owner].append(name)
-            self.notes[name] = f"when {owner} fails"
+            self.notes[name] = note
 
     def below(self, name: str) -> list[str]:
         """What stands directly below a step, or at the top."""
@@ -92,6 +93,17 @@ class _Places:
         return one
 
 
+def _owners(workflow: Workflow) -> dict[str, tuple[str, str]]:
+    """The steps that run only beside others: beside which, and when."""
+    owners: dict[str, tuple[str, str]] = {}
+    for step in reversed(workflow.steps):
+        if step.compensate:
+            owners[step.compensate] = (step.id, f"undoes {step.id}")
+        if step.on_failure:
+            owners[step.on_failure] = (step.id, f"when {step.id} fails")
+    return owners
+
+
 def _stable(order: graphlib.TopologicalSorter[str], ranks: dict[str, int]) -> list[str]:
     """A topological order that keeps the file's order where it may."""
     found: list[str] = []
@@ -108,13 +120,16 @@ def mermaid(workflow: Workflow) -> str:
     numbers = {step.id: f"s{number}" for number, step in enumerate(workflow.steps)}
     rows = ["flowchart TD"]
     for step in workflow.steps:
-        words = step.id if step.task in ("", step.id) else f"{step.id}<br/>{step.task}"
-        left, right = ('(["', '"])') if step.loop else ('["', '"]')
+        told = step.task or next(words_of(step), "")
+        words = step.id if told in ("", step.id) else f"{step.id}<br/>{told}"
+        left, right = SHAPES.get(step.kind, PLAIN)
         rows.append(f"    {numbers[step.id]}{left}{_escaped(words)}{right}")
     for step in workflow.steps:
         rows += [f"    {numbers[name]} --> {numbers[step.id]}" for name in step.depends_on]
         if step.on_failure:
             rows.append(f"    {numbers[step.id]} -. fails .-> {numbers[step.on_failure]}")
+        if step.compensate:
+            rows.append(f"    {numbers[step.id]} -. undone by .-> {numbers[step.compensate]}")
     return "\n".join(rows)
 
 

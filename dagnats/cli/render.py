@@ -14,6 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from dagnats.cli.kinds import json_text, words_of
 from dagnats.cli.layout import Line
 from dagnats.cli.output import console
 from dagnats.core.durations import text_of_ms
@@ -274,12 +275,8 @@ def _short(rest: dict[str, Any]) -> str:
         body = str(error).strip().split("\n")[0]
         body = f"{rest['status']}: {body}" if "status" in rest else body
     else:
-        body = " ".join(f"{key}={_json(value)}" for key, value in rest.items())
+        body = " ".join(f"{key}={json_text(value)}" for key, value in rest.items())
     return body if len(body) <= _DATA_MAX else body[: _DATA_MAX - 1] + "…"
-
-
-def _json(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 # -- workflows -------------------------------------------------------------------------------------
@@ -290,19 +287,8 @@ def workflow_lines(lines: Sequence[Line]) -> Iterable[Text]:
     for line in lines:
         step = line.step
         text = Text.assemble((line.prefix, "dim"), (step.id, "bold"))
-        facts = [step.task] if step.task != step.id else []
-        if step.loop:
-            facts.append(f"agent loop, at most {step.loop.max_iterations} iterations")
-        if step.retry and step.retry.attempts > 1:
-            facts.append(f"{step.retry.attempts} attempts")
-        if step.timeout_ms:
-            facts.append(f"timeout {text_of_ms(step.timeout_ms)}")
-        for word, condition in (("skipped if", step.skip_if), ("only when", step.when)):
-            if condition:
-                place = ".".join(
-                    part for part in (condition.step or "input", condition.field) if part
-                )
-                facts.append(f"{word} {place} {condition.op} {_json(condition.value)}")
+        facts = [step.task] if step.task not in ("", step.id) else []
+        facts += words_of(step)
         if line.note:
             facts.append(line.note)
         yield text.append(f"  {' · '.join(facts)}" if facts else "", "dim")

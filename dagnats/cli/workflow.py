@@ -14,6 +14,7 @@ from dagnats.cli import given, render
 from dagnats.cli.ask import registered, unserved
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.group import Commands, examples
+from dagnats.cli.kinds import watch_line
 from dagnats.cli.layout import lines_of, mermaid
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.shapes import shape_lines
@@ -230,11 +231,15 @@ def _nodes_and_edges(found: Workflow) -> dict[str, Any]:
     edges = [{"from": name, "to": step.id} for step in found.steps for name in step.depends_on]
     handled = [step for step in found.steps if step.on_failure]
     edges += [{"from": step.id, "to": step.on_failure, "on": "failure"} for step in handled]
+    undone = [step for step in found.steps if step.compensate]
+    edges += [{"from": step.id, "to": step.compensate, "on": "compensation"} for step in undone]
     nodes = [{"id": step.id, "task": step.task, "type": step.kind} for step in found.steps]
     return {"nodes": nodes, "edges": edges}
 
 
 def _tree(found: Workflow) -> None:
+    for watch in found.cancel_on:
+        render.show(Text(watch_line(watch), "dim"))
     for line in render.workflow_lines(lines_of(found)):
         render.show(line)
 

@@ -7,6 +7,7 @@ then the handler took another way than before.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 
 from dagnats.core import settle
 from dagnats.core.attempts import after_error, resumed
-from dagnats.core.definition import read_step
+from dagnats.core.definition import read_step, write_step
 from dagnats.core.draft import Draft
 from dagnats.core.events import StepCalled, StepParked
 from dagnats.core.graph import Graph, Node
@@ -67,6 +68,13 @@ def _read(fact: StepCalled) -> tuple[Step, str]:
     if step.kind in _NOT_CALLED:
         return step, f'a "{step.kind}" cannot be called; make it a step of the workflow'
     return replace(step, input=None), "; ".join(map(str, problems))
+
+
+def call_key(step: Step, input: Raw) -> str:
+    """What tells one call from another: what runs, and with what."""
+    data = write_step(replace(step, id="call", input=None, depends_on=()))
+    body = msgspec.json.encode(data, order="deterministic") + bytes(input)
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def _name(owner: Step, state: StepState, n: int) -> str:

@@ -108,6 +108,22 @@ def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
             "workflow.steps", f"there is a cycle: {cycle}", "remove one of its dependencies"
         )
     yield from _handler_problems(workflow, known)
+    yield from _nested_map_problems(workflow)
+
+
+def _nested_map_problems(workflow: Workflow) -> Iterator[Problem]:
+    """A map goes over what one step returns as an array; what a map gathers may have holes."""
+    maps = {step.id for step in workflow.steps if step.kind == "map"}
+    for step in workflow.steps:
+        if step.kind != "map":
+            continue
+        whole = [{"$step": name} for name in step.depends_on]
+        if step.input is not None and step.input not in whole:
+            continue
+        for name in maps & set(step.depends_on):
+            what = f'it goes over the map "{name}"; maps are not nested'
+            cure = "do both in one task, or put a task between them that returns the array"
+            yield Problem(f'step "{step.id}"', what, cure)
 
 
 def _handler_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:

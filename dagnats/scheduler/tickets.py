@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
+from dagnats.core.calls import call_key
 from dagnats.core.graph import Node
 from dagnats.core.inputs import NULL, step_input
 from dagnats.core.run import Run
@@ -89,6 +90,7 @@ def call_result(node: Node, state: StepState) -> CallResult:
         n=int(number),
         step=node.step.id,
         status=state.status,
+        key=call_key(node.step, state.input),
         output=state.output,
         error=state.error.message if state.error else "",
         failure=state.error.failure if state.error else "",

@@ -17,11 +17,15 @@ _BLOCK_BYTES: Final = 64  # SHA-256
 
 
 class CallResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A durable call's recorded result: ``status`` is that of its step, ``step`` its id."""
+    """A durable call's recorded result: ``status`` is that of its step, ``step`` its id.
+
+    ``key`` tells what was called and with what: a handler that takes another way asks for another call.
+    """
 
     n: int
     step: str
     status: str
+    key: str = ""
     output: Raw = ABSENT
     error: str = ""
     failure: str = ""

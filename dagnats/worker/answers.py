@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
 from dagnats import convert, payloads
 from dagnats.core.checkpoints import PREFIX
-from dagnats.core.events import Outcome, StepContinued, StepFailed, StepSucceeded
+from dagnats.core.events import Answer as Outcome
+from dagnats.core.events import (
+    RunContinued,
+    StepContinued,
+    StepFailed,
+    StepParked,
+    StepPlanned,
+    StepSucceeded,
+)
 from dagnats.core.model import ABSENT
 from dagnats.errors import InvalidInput, PayloadTooLarge
 from dagnats.limits import CHECKPOINT_INLINE_BYTES, ERROR_SIZE_MAX_BYTES
-from dagnats.outcome import UNSET, Continue, Fail, Retry
+from dagnats.outcome import UNSET, Continue, ContinueAsNew, Fail, Parked, Plan, Retry
 from dagnats.ports import Blobs
 from dagnats.task import Task
 from dagnats.wire.messages import TaskMessage
 from dagnats.worker.call import Abandoned, Raised, Reason
+
+
+class _About(NamedTuple):
+    """What every answer says of itself."""
+
+    ticket: str
+    nonce: str
+    worker: str
+    ran_ms: int
+
+    def fields(self) -> dict[str, Any]:
+        """As members of a fact."""
+        return self._asdict()
 
 
 class Answering:
@@ -51,36 +72,40 @@ class Answering:
     async def _returned(
         self, message: TaskMessage, task: Task[Any, Any], value: object, ran_ms: int
     ) -> Outcome:
-        promised = task.signature
-        if not isinstance(value, Continue):
-            raw = convert.encode(value)
-            broken = promised.result.broken(raw)
-            if broken:
-                text = f"{task.name} returned {broken}"
-                return self.failed(message, text, "non_retriable", ran_ms)
-            output = await self._carried(raw, f"output of {message.task}")
-            return StepSucceeded(
-                ticket=message.ticket,
-                nonce=message.nonce,
-                worker=self._worker,
-                ran_ms=ran_ms,
-                output=output,
+        about = _About(message.ticket, message.nonce, self._worker, ran_ms)
+        if isinstance(value, ContinueAsNew):
+            given = await self._carried(convert.encode(value.input), "input of the next run")
+            return RunContinued(**about.fields(), input=given)
+        if message.kind == "planner" and not isinstance(value, Continue):
+            plan = {"steps": value.steps} if isinstance(value, Plan) else value
+            return StepPlanned(
+                **about.fields(), plan=await self._carried(convert.encode(plan), "the plan")
             )
+        if isinstance(value, Plan):
+            text = f"{task.name} returned a Plan; only a planner may (@app.planner)"
+            return self.failed(message, text, "non_retriable", ran_ms)
+        if isinstance(value, Continue):
+            return await self._continued(message, task, value, about)
+        raw = convert.encode(value)
+        broken = task.signature.result.broken(raw)
+        if broken:
+            text = f"{task.name} returned {broken}"
+            return self.failed(message, text, "non_retriable", ran_ms)
+        output = await self._carried(raw, f"output of {message.task}")
+        return StepSucceeded(**about.fields(), output=output)
+
+    async def _continued(
+        self, message: TaskMessage, task: Task[Any, Any], value: Continue[Any], about: _About
+    ) -> Outcome:
         checkpoint = ABSENT
         if value.checkpoint is not UNSET:
             raw = convert.encode(value.checkpoint)
-            broken = promised.state.broken(raw)
+            broken = task.signature.state.broken(raw)
             if broken:
                 text = f"{task.name} continued with {broken}"
-                return self.failed(message, text, "non_retriable", ran_ms)
+                return self.failed(message, text, "non_retriable", about.ran_ms)
             checkpoint = await self._kept(message, raw)
-        return StepContinued(
-            ticket=message.ticket,
-            nonce=message.nonce,
-            worker=self._worker,
-            ran_ms=ran_ms,
-            checkpoint=checkpoint,
-        )
+        return StepContinued(**about.fields(), checkpoint=checkpoint)
 
     async def _carried(self, raw: Raw, what: str) -> Raw:
         payloads.refuse_forged(raw, what)
@@ -103,6 +128,9 @@ class Answering:
     ) -> Outcome | None:
         if reason == "timeout":
             return self.timed_out(message, ran_ms)
+        if isinstance(ended, Raised) and isinstance(ended.error, Parked):
+            about = _About(message.ticket, message.nonce, self._worker, ran_ms)
+            return StepParked(**about.fields(), n=ended.error.n)
         if reason is not None or isinstance(ended, Abandoned):
             return None  # cancelled: the run is over; drained: somebody else will run it
         return self._raised(message, task, ended.error, ran_ms)

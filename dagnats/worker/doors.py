@@ -8,9 +8,11 @@ from msgspec import Raw
 from dagnats import payloads
 from dagnats.context import SavedCheckpoint
 from dagnats.ports import Outside
+from dagnats.signalling import send_signal
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import StartedNotice, TaskMessage
+from dagnats.worker.calls import Callers
 
 _saved = msgspec.json.Decoder(SavedCheckpoint)
 
@@ -18,7 +20,8 @@ _saved = msgspec.json.Decoder(SavedCheckpoint)
 class WorkerDoors:
     """``context.Doors`` on a deployment."""
 
-    def __init__(self, outside: Outside, worker: str) -> None:
+    def __init__(self, outside: Outside, worker: str, callers: Callers) -> None:
+        self.call = callers.call
         self._outside = outside
         self._worker = worker
         self._checkpoints = outside.documents(subjects.CHECKPOINTS)
@@ -40,6 +43,10 @@ class WorkerDoors:
         return SavedCheckpoint(
             saved.iteration, await payloads.restore(self._outside.blobs, saved.state)
         )
+
+    async def send_signal(self, run: str, name: str, payload: Raw) -> None:
+        """Send data to a run."""
+        await send_signal(self._outside, run, name, payload)
 
     async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
         """Tell watchers that the handler is still at it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from dagnats.core.events import Outcome
+from dagnats.core.events import Answer as Outcome
 from dagnats.errors import OutsideError
 from dagnats.ports import Append, EventLog
 from dagnats.wire.codec import encode

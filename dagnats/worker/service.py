@@ -17,7 +17,13 @@ from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
 from dagnats.errors import DagNatsError
 from dagnats.ids import new_process_id
-from dagnats.limits import DRAIN_TIMEOUT_MS, STARTED_NOTICE_MS, WORKER_BEAT_MS, WORKER_LEASE_MS
+from dagnats.limits import (
+    DRAIN_TIMEOUT_MS,
+    STARTED_NOTICE_MS,
+    WAITING_PER_SLOT_MAX,
+    WORKER_BEAT_MS,
+    WORKER_LEASE_MS,
+)
 from dagnats.ports import Delivery, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
@@ -47,11 +53,19 @@ class Worker:
         self._lease_ms = lease_ms
         self._drain_ms = drain_ms
         self.keeper = LeaseKeeper(keeper_link, lease_ms, self._clock)
-        self.tickets = Tickets(self.name, outside, tasks, self.keeper, self._clock, concurrency)
+        self.tickets = Tickets(
+            self.name,
+            outside,
+            tasks,
+            self.keeper,
+            self._clock,
+            concurrency,
+            freed=self._slot_freed,
+        )
         channels = [
             Channel(t.name, t.options.group if group is None else group) for t in tasks.values()
         ]
-        self._pulling = Pulling(channels, concurrency, lambda: len(self._work), self._take)
+        self._pulling = Pulling(channels, concurrency, self._busy, self._take)
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._endings: list[Callable[[], object]] = []
@@ -94,10 +108,15 @@ class Worker:
         notices = self._outside.notices
         self._endings.append(await notices.listen(subjects.CANCELLED, self._on_cancelled))
         self._endings.append(await notices.listen(subjects.ASK, self._on_asked))
+        settled = subjects.settled(self.name)
+        self._endings.append(
+            await notices.listen(settled, lambda _s, told, _r: self.tickets.callers.heard(told))
+        )
 
     def _on_cancelled(self, _subject: str, payload: bytes, _reply: str) -> None:
         with suppress(msgspec.DecodeError):
-            self.tickets.cancel_run(_notice.decode(payload).run)
+            notice = _notice.decode(payload)
+            self.tickets.cancel_run(notice.run, notice.epoch)
 
     def _on_asked(self, subject: str, _payload: bytes, reply: str) -> None:
         running = self.tickets.of_run(subject.rsplit(".", 1)[-1])
@@ -111,6 +130,14 @@ class Worker:
     def suspect(self, until_seq: int) -> None:
         """The server is back: tickets up to this queue sequence may have been answered before."""
         self.tickets.suspect_until_seq = until_seq
+
+    def _busy(self) -> int:
+        """How many slots are taken: a handler that waits for a durable call leaves its own to others."""
+        most = self._concurrency * WAITING_PER_SLOT_MAX
+        return len(self._work) - min(self.tickets.callers.waiting, most)
+
+    def _slot_freed(self) -> None:
+        self._pulling.slot_freed()
 
     # -- working -----------------------------------------------------------------------------------
 

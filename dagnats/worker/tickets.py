@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -19,16 +20,23 @@ from dagnats import payloads
 from dagnats.clock import Clock
 from dagnats.context import AgentContext
 from dagnats.convert import decoder
-from dagnats.core.events import Outcome
+from dagnats.core.events import Answer as Outcome
+from dagnats.core.state import RUNNING
 from dagnats.errors import InvalidInput, OutsideError, PayloadGone
-from dagnats.limits import CLOSED_REMEMBERED_MAX, DELIVERIES_MAX, STARTED_NOTICE_MS
+from dagnats.limits import (
+    CLOSED_REMEMBERED_MAX,
+    DELIVERIES_MAX,
+    STARTED_NOTICE_MS,
+    WAITING_PER_SLOT_MAX,
+)
 from dagnats.ports import Append, Blobs, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
 from dagnats.wire.codec import answers_for, encode, is_fact
-from dagnats.wire.messages import StartedNotice, TaskMessage
+from dagnats.wire.messages import ClosedMark, StartedNotice, TaskMessage
 from dagnats.worker.answers import Answering
 from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
+from dagnats.worker.calls import Callers
 from dagnats.worker.doors import WorkerDoors
 from dagnats.worker.emitter import Emitter
 from dagnats.worker.lease import Held, LeaseKeeper
@@ -49,6 +57,7 @@ class _Answered(Struct, frozen=True):
     nonce: str = ""
 
 
+_mark = msgspec.json.Decoder(ClosedMark)
 _answered = msgspec.json.Decoder(_Answered)
 
 
@@ -66,7 +75,7 @@ class Tickets:
 
     def __init__(
         self, worker: str, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper: LeaseKeeper, clock: Clock,
-        concurrency: int,
+        concurrency: int, *, freed: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.running: dict[str, Running] = {}
         self.skipped = 0
@@ -77,10 +86,12 @@ class Tickets:
         self._tasks = tasks
         self._keeper = keeper
         self._clock = clock
-        self._threads = Threads(concurrency)
-        self._doors = WorkerDoors(outside, worker)
+        # Handlers that wait for a durable call keep their thread, and give up their slot.
+        self._threads = Threads(concurrency * (1 + WAITING_PER_SLOT_MAX))
+        self.callers = Callers(outside, worker, freed)
+        self._doors = WorkerDoors(outside, worker, self.callers)
         self._answering = Answering(worker, outside.blobs)
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: OrderedDict[str, int] = OrderedDict()  # run → the last epoch that is over
         self._readers = {name: decoder(task.signature.checkpoint) for name, task in tasks.items()}
 
     async def run(self, delivery: Delivery) -> None:
@@ -122,7 +133,7 @@ class Tickets:
 
     async def _wanted(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
-        over = message.run in self._cancelled
+        over = message.epoch <= self._cancelled.get(message.run, -1)
         if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
             over = await is_settled(self._outside.log, delivery, message)
         if over:
@@ -235,13 +246,13 @@ class Tickets:
 
     # -- from outside ------------------------------------------------------------------------------
 
-    def cancel_run(self, run: str) -> None:
-        """A run is over: stop its handlers, and skip its tickets from now on."""
-        self._cancelled[run] = None
+    def cancel_run(self, run: str, epoch: int = 0) -> None:
+        """A run's tickets up to an epoch are taken back: stop their handlers, and skip them from now on."""
+        self._cancelled[run] = max(epoch, self._cancelled.get(run, 0))
         if len(self._cancelled) > CLOSED_REMEMBERED_MAX:
             self._cancelled.popitem(last=False)
         for running in list(self.running.values()):
-            if running.message.run == run:
+            if running.message.run == run and running.message.epoch <= epoch:
                 running.call.stop("cancelled")
 
     def stop_all(self) -> None:
@@ -275,7 +286,8 @@ class Tickets:
 async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage) -> bool:
     """Whether the log has an answer to this ticket already, or the end of its run."""
     partition = subjects.partition_of(message.run, events.partitions)
-    if await events.last(subjects.mark(partition, message.run, "closed")) is not None:
+    closed = await events.last(subjects.mark(partition, message.run, "closed"))
+    if closed is not None and _is_over(closed.payload, message):
         return True
     for entry in await events.history(message.run, max(0, delivery.origin_seq)):
         if not is_fact(entry):
@@ -288,6 +300,15 @@ async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage)
         if answer.ticket == message.ticket and answer.nonce == message.nonce:
             return True
     return False
+
+
+def _is_over(mark: bytes, message: TaskMessage) -> bool:
+    """Whether a run has ended, or was opened again in an epoch after this ticket's."""
+    try:
+        closed = _mark.decode(mark)
+    except msgspec.DecodeError:
+        return True
+    return closed.status != RUNNING or message.epoch < closed.epoch
 
 
 async def restored(blobs: Blobs, message: TaskMessage) -> TaskMessage:

@@ -117,10 +117,11 @@ class Fleet:
         self.schedulers.append(made)
         return made
 
-    def start_worker(self) -> Program:
-        """One more worker, not waited for."""
-        made = self._start("worker", self._app, "--lease", "2s", "--concurrency", "4")
-        self.workers.append(made)
+    def start_worker(self, *options: str) -> Program:
+        """One more worker, not waited for; one with options of its own is not counted among the others."""
+        made = self._start("worker", self._app, "--lease", "2s", "--concurrency", "4", *options)
+        if not options:
+            self.workers.append(made)
         return made
 
     async def add_scheduler(self) -> Program:
