@@ -1,7 +1,7 @@
 """Scenarios, section 13: dead letters.
 
-Left out, with the features they belong to: S257 (the HTTP bridge), and the HTTP and console sides of
-S261 and S263.
+S255 has a file of its own. Left out, with the features they belong to: S257 (the HTTP bridge), and the
+HTTP and console sides of S261 and S263.
 """
 
 from __future__ import annotations
@@ -13,28 +13,14 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from dagnats import App, Client, Fail, Retry, RunFailed, WorkflowBuilder
+from dagnats import App, Fail, Retry, RunFailed, WorkflowBuilder
 from dagnats.dead import DeadLetters
-from dagnats.errors import LetterNotFound, RequestError
+from dagnats.errors import LetterNotFound
 from dagnats.jetstream.outside import JetStream
 from dagnats.ports import Append
 from dagnats.wire import subjects
 from dagnats.worker import tickets
-from tests.support.deployment import Deployment, deployment, eventually, holds_for
-
-replays = pytest.mark.skipif(
-    not hasattr(Client, "retry"), reason="the engine cannot open a run again yet"
-)
-
-
-async def letters_of(d: Deployment, run_id: str, count: int = 1):
-    """A run's letters, newest first, once there are so many."""
-
-    async def there():
-        found = (await d.client.dead.list(run=run_id)).letters
-        return found if len(found) == count else None
-
-    return await eventually(there)
+from tests.support.deployment import deployment, eventually, holds_for
 
 
 async def test_s251_a_permanent_failure_leaves_one_letter():
@@ -50,7 +36,7 @@ async def test_s251_a_permanent_failure_leaves_one_letter():
         handle = await d.client.start(flow, 7)
         with pytest.raises(RunFailed):
             await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
+        row = await d.letter(handle.run_id)
         view = await d.client.dead.show(row.sequence)
         place = d.partition(handle.run_id)
     assert row.subject == f"dagnats.dead.bank%2Echarge.{handle.run_id}.pay"
@@ -78,7 +64,7 @@ async def test_s251_a_step_without_a_task_goes_by_its_kind():
         handle = await d.client.start("asking")
         with pytest.raises(RunFailed):
             await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
+        row = await d.letter(handle.run_id)
     assert row.subject == f"dagnats.dead.approval.{handle.run_id}.may-we"
     assert (row.task, row.headers["Dagnats-Dlq-Kind"]) == ("approval", "approval")
     assert row.body_preserved
@@ -96,7 +82,7 @@ async def test_s253_a_failure_told_again_is_one_letter():
         handle = await broken.start()
         with pytest.raises(RunFailed):
             await handle.result(10)
-        await letters_of(d, handle.run_id)
+        await d.letter(handle.run_id)
         answers = [
             msgspec.json.decode(entry.payload)
             for entry in await d.outside.log.history(handle.run_id)
@@ -123,180 +109,6 @@ async def test_s253_the_stream_knows_a_letter_for_an_hour():
     assert config["duplicate_window"] >= 3_600 * 10**9
 
 
-@replays
-async def test_s255_replaying_revives_the_run_at_the_failed_step():
-    """What was done stays done, the failed step runs again, and what comes after it goes on."""
-    app, calls, broken = App("s255"), [], [True]
-
-    @app.task
-    async def first(n: int) -> int:
-        calls.append("first")
-        return n + 1
-
-    @app.task(retry=Retry(2, delay="10ms"))
-    async def second(n: int) -> int:
-        calls.append("second")
-        if broken:
-            raise OSError("not yet")
-        return n * 10
-
-    @app.task
-    async def third(n: int) -> int:
-        calls.append("third")
-        return n + 5
-
-    flow = (
-        WorkflowBuilder("reviving")
-        .task("first", task=first)
-        .task("second", task=second, after="first")
-        .task("third", task=third, after="second")
-        .build()
-    )
-    async with deployment(app) as d:
-        handle = await d.client.start(flow, 1)
-        with pytest.raises(RunFailed):
-            await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
-        broken.clear()
-        done = await d.client.dead.replay(row.sequence)
-        assert (done.run_id, done.step_id) == (handle.run_id, "second")
-
-        async def completed() -> bool:
-            return (await handle.status()).status == "completed"
-
-        await eventually(completed)
-        assert await handle.result(10) == 25
-        assert calls == ["first", "second", "second", "second", "third"]
-        assert (await d.client.dead.count(run=handle.run_id)).total == 0
-
-
-@replays
-async def test_s255_a_replay_that_fails_again_has_a_new_letter():
-    """Also of a step that fails before it begins, whose ticket is the same each time."""
-    app = App("s255-again")
-
-    @app.task
-    async def give() -> dict[str, int]:
-        return {"n": 1}
-
-    @app.task
-    async def take(_: int) -> None: ...
-
-    flow = (
-        WorkflowBuilder("lacking")
-        .task("give", task=give)
-        .task("take", task=take, after="give", input={"$step": "give", "path": "missing"})
-        .build()
-    )
-    async with deployment(app) as d:
-        handle = await d.client.start(flow)
-        with pytest.raises(RunFailed, match="missing"):
-            await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
-        for _ in range(2):
-            done = await d.client.dead.replay(row.sequence)
-            assert done.sequences == [row.sequence]
-
-            async def another(before: int = row.sequence):
-                found = (await d.client.dead.list(run=handle.run_id)).letters
-                return found[0] if found and found[0].sequence > before else None
-
-            row = await eventually(another)
-        assert (await d.client.dead.count(run=handle.run_id)).total == 1
-
-
-@replays
-async def test_s255_a_replay_of_what_goes_on_or_has_completed_is_refused():
-    """Never executed and ignored: the letter stays, nothing runs, and the reason is told."""
-    app, calls, broken = App("s255-refused"), [], [True]
-
-    @app.task
-    async def work() -> str:
-        calls.append(1)
-        if broken:
-            raise Fail("not yet")
-        return "done"
-
-    async with deployment(app) as d:
-        handle = await work.start()
-        with pytest.raises(RunFailed):
-            await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
-        broken.clear()
-        await d.client.dead.discard(row.sequence)
-        await d.client.retry(handle.run_id)
-
-        async def completed() -> bool:
-            return (await handle.status()).status == "completed"
-
-        await eventually(completed)
-        back = await d.client.dead.undo(row.sequence)
-        with pytest.raises(RequestError, match="completed"):
-            await d.client.dead.replay(back.sequence)
-        assert len(calls) == 2
-        assert (await d.client.dead.count(run=handle.run_id)).total == 1
-
-
-@replays
-async def test_s255_two_who_replay_the_same_letter_open_the_run_once():
-    """The step runs once more, not twice."""
-    app, calls, broken = App("s255-two"), [], [True]
-
-    @app.task
-    async def work() -> str:
-        calls.append(1)
-        if broken:
-            raise Fail("not yet")
-        await asyncio.sleep(0.3)
-        return "done"
-
-    async with deployment(app) as d:
-        handle = await work.start()
-        with pytest.raises(RunFailed):
-            await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
-        broken.clear()
-        await asyncio.gather(
-            *(d.client.dead.replay(row.sequence) for _ in range(4)), return_exceptions=True
-        )
-
-        async def completed() -> bool:
-            return (await handle.status()).status == "completed"
-
-        await eventually(completed)
-        assert len(calls) == 2
-
-
-@replays
-async def test_s255_a_watch_revives_what_fails_for_a_while():
-    """Failing twice more under a watch, then completing; each replay is counted."""
-    app, calls = App("s255-watch"), []
-
-    @app.task
-    async def work() -> int:
-        calls.append(1)
-        if len(calls) < 4:
-            raise Fail("not yet")
-        return len(calls)
-
-    async with deployment(app) as d:
-        handle = await work.start()
-        told = []
-        watching = d.client.dead.watch(interval=0.1, max_replays=3)
-        async for outcome in watching:
-            if outcome.outcome == "replayed":
-                told.append(outcome.replays)
-            if len(told) == 3:
-                break
-        await watching.aclose()
-
-        async def completed() -> bool:
-            return (await handle.status()).status == "completed"
-
-        await eventually(completed)
-    assert told == [1, 2, 3]
-
-
 async def test_s259_the_number_of_attempts_is_on_the_letter():
     """Four failures: one letter, attempts 4. Three and a success: none."""
     app, calls = App("s259"), []
@@ -317,7 +129,7 @@ async def test_s259_the_number_of_attempts_is_on_the_letter():
         assert await (await late.start()).result(10) == 4
         with pytest.raises(RunFailed):
             await failing.result(10)
-        [row] = await letters_of(d, failing.run_id)
+        row = await d.letter(failing.run_id)
         assert row.attempts == 4
         assert (await d.client.dead.count()).total == 1
 
@@ -383,7 +195,7 @@ async def test_s263_what_was_discarded_can_be_brought_back():
         handle = await broken.start("x" * 400_000)
         with pytest.raises(RunFailed):
             await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
+        row = await d.letter(handle.run_id)
         before = await d.outside.letters.get(row.sequence)
         await d.client.dead.discard(row.sequence)
         assert (await d.client.dead.list(run=handle.run_id)).letters == []
@@ -391,7 +203,7 @@ async def test_s263_what_was_discarded_can_be_brought_back():
         after = await d.outside.letters.get(back.sequence)
         assert after.payload == before.payload
         assert after.headers[:-1] == before.headers
-        [again] = await letters_of(d, handle.run_id)
+        again = await d.letter(handle.run_id)
         assert again.timestamp == row.timestamp
         with pytest.raises(LetterNotFound, match="kept for 1 h"):
             await d.client.dead.undo(row.sequence)
@@ -416,7 +228,7 @@ async def test_s265_work_that_kills_its_workers_fails_its_run(monkeypatch):
         await d.add_worker(lease_ms=1_000)
         with pytest.raises(RunFailed):
             await handle.result(10)
-        [row] = await letters_of(d, handle.run_id)
+        row = await d.letter(handle.run_id)
         assert row.failure == "worker_lost"
         assert "lost" in row.error
         assert len(calls) == 1
