@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from dagnats.errors import InvalidInput, LetterNotFound
+from dagnats.errors import InvalidInput, LetterNotFound, RequestError
 from dagnats.ports import Append
 from dagnats.scheduler.letters import poison_letter
 from dagnats.wire import subjects
@@ -93,22 +93,44 @@ async def test_a_body_that_is_no_json_is_shown_as_bytes(outside, dead):
     assert (await dead.show(bytes_)).letter.body_preserved
 
 
-async def test_what_others_publish_there_is_shown_too(outside, dead):
+@pytest.mark.parametrize(
+    ("subject", "task", "run"),
+    [
+        (subjects.dead("a.b", "r1", "s"), "a.b", "r1"),
+        ("dagnats.dead.odd", "odd", ""),
+        ("dagnats.dead.%FF.r1.s.more", "%FF", "r1"),
+    ],
+)
+async def test_what_others_publish_there_is_shown_too(outside, dead, subject, task, run):
     """A message without headers is a letter about which little is known."""
-    [seq] = await stored(outside, Append(subjects.dead("t", "r1", "s"), b""))
+    [seq] = await stored(outside, Append(subject, b""))
     view = await dead.show(seq)
 
-    assert (view.letter.task, view.letter.run_id, view.letter.step_id) == ("t", "r1", "")
+    assert (view.letter.task, view.letter.run_id, view.letter.step_id) == (task, run, "")
     assert not view.letter.replayable
     assert "discard" in view.advice
-    assert (await dead.list()).returned == 1
+    assert [row.sequence for row in (await dead.list()).letters] == [seq]
+    assert (await dead.count()).tasks == {task: 1}
 
 
-async def test_numbers_in_headers_that_are_none(outside, dead):
+@pytest.mark.parametrize("number", ["many", "-1", "9" * 5_000, "٣"])
+async def test_numbers_in_headers_that_are_none(outside, dead, number):
     """Count as not said."""
-    await stored(outside, work(Attempts="many", **{"Failed-At": "-1"}))
+    await stored(outside, work(**{"Attempts": number, "Failed-At": number}))
+    [row] = (await dead.list()).letters
 
-    assert (await dead.list()).letters[0].attempts == 0
+    assert (row.attempts, row.timestamp) == (0, "2023-11-14T22:13:20.000Z")
+
+
+@pytest.mark.parametrize("said", [{"Run-Id": "a b"}, {"Run-Id": "*"}, {"Step-Id": ""}])
+async def test_work_of_no_possible_run_is_not_replayable(outside, dead, runs, said):
+    """Whatever its body: it is refused, and no run is asked for."""
+    body = work()
+    [seq] = await stored(outside, Append(body.subject, body.payload, headers=work(**said).headers))
+    with pytest.raises(RequestError, match="which step of which run"):
+        await dead.replay(seq)
+
+    assert runs.opened == []
 
 
 @pytest.mark.parametrize("what", ["show", "replay", "discard", "undo"])

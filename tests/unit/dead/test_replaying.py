@@ -42,6 +42,22 @@ async def test_older_letters_of_the_run_go_with_the_newest(outside, dead, runs):
     assert [row.sequence for row in (await dead.list()).letters] == [other]
 
 
+async def test_a_letter_that_was_brought_back_is_as_old_as_it_was(outside, dead, runs):
+    """Its sequence is younger than that of the run's later failure; it does not take its place."""
+    [old] = await stored(outside, work(step="a"))
+    outside._link.world.clock.advance(1_000)
+    await dead.discard(old)
+    [new] = await stored(outside, work(step="b"))
+    back = (await dead.undo(old)).sequence
+    with pytest.raises(RequestError, match=f"replay dead letter {new} instead"):
+        await dead.replay(back)
+    [outcome] = await dead.sweep()
+
+    assert outcome.outcome == "replayed"
+    assert runs.opened == ["r1"]
+    assert (await dead.list()).letters == []
+
+
 async def test_replaying_a_run(outside, dead, runs):
     """By its newest letter; what is no work stays, and is named."""
     poison = poison_letter("dagnats.fact.0.r1.worker", "r1", b"{", 7, "not JSON")
