@@ -158,16 +158,17 @@ class DeadLetters:
         rows = await self._of_run(checked_run_id(run))
         if not rows:
             raise LetterNotFound(f"run {run} has no dead letters; `dagnats dlq list` shows all")
-        newest = next((row for row in rows if row.replayable), None)
+        newest = max((row for row in rows if row.replayable), key=_when, default=None)
         if newest is None:
+            reason = letters.refusal(rows[0])
             raise RequestError(
-                f"run {run} cannot be replayed from dead letter {rows[0].sequence}: {letters.refusal(rows[0])}"
+                f"run {run} cannot be replayed from dead letter {rows[0].sequence}: {reason}"
             )
         return await self._reopen(newest, rows)
 
     async def _reopen(self, row: LetterRow, rows: Rows) -> Replayed:
-        """Revive a run, then remove what this settles; ``rows`` are all letters of the run, newest first."""
-        newer = next((r for r in rows if r.replayable and r.sequence > row.sequence), None)
+        """Revive a run, then remove what this settles; ``rows`` are all letters of the run."""
+        newer = next((r for r in rows if r.replayable and _when(r) > _when(row)), None)
         if newer is not None:
             raise RequestError(
                 f"dead letter {row.sequence} is out of date: run {row.run_id} failed again, at step "
@@ -180,7 +181,7 @@ class DeadLetters:
                 f"dead letter {row.sequence} was not replayed: {problem.message}; if the work is "
                 f"no longer wanted, `dagnats dlq discard {row.sequence}`"
             ) from problem
-        settled = [r.sequence for r in rows if r.replayable and r.sequence <= row.sequence]
+        settled = [r.sequence for r in rows if r.replayable and _when(r) <= _when(row)]
         for sequence in settled:
             await self._outside.letters.remove(sequence)
         return Replayed(
@@ -326,7 +327,7 @@ class DeadLetters:
         if claim is None:
             return None
         try:
-            await self.replay(row.sequence)
+            await self.replay_run(row.run_id)
         except LetterNotFound:
             await self._replays.swap(key, value, claim)
             return None
@@ -334,6 +335,11 @@ class DeadLetters:
             await self._replays.swap(key, value, claim)
             return _watched(row, "refused", before, problem.message)
         return _watched(row, "replayed", before + 1)
+
+
+def _when(row: LetterRow) -> tuple[str, int]:
+    """The order of failures: a letter that was discarded and brought back has a younger sequence."""
+    return row.timestamp, row.sequence
 
 
 def _watched(

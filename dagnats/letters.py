@@ -16,6 +16,8 @@ from dagnats.limits import LIST_COUNTED_MAX, LIST_DEFAULT, LIST_MAX
 from dagnats.ports import Letter, Outside
 from dagnats.wire import subjects
 
+_NOT_WORK: Final = (subjects.POISON, subjects.TOO_LARGE)
+_DIGITS_MAX: Final = 13  # milliseconds since 1970 need no more
 _loose = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -127,12 +129,12 @@ async def counted(
     tasks: Counter[str] = Counter()
     if not (workflow or failure):
         for subject, count in (await outside.letters.tally(pattern)).items():
-            tasks[subjects.task_of_dead(subject)] += count
+            tasks[subjects.parts_of_dead(subject)[0]] += count
     else:
         async with aclosing(outside.letters.newest(pattern)) as pages:
             async for page in pages:
                 tasks.update(
-                    subjects.task_of_dead(row.subject)
+                    subjects.parts_of_dead(row.subject)[0]
                     for row in map(row_of, page)
                     if _fits(row, workflow, failure)
                 )
@@ -184,14 +186,14 @@ def row_of(letter: Letter) -> LetterRow:
         for name, value in letter.headers
         if name.startswith(subjects.DLQ_PREFIX)
     }
-    _, run, _ = letter.subject.removeprefix(subjects.DEAD_PREFIX).split(".", 2)
+    task, run = subjects.parts_of_dead(letter.subject)
     failure = said.get("Failure", "")
     attempts = _number(said, "Attempts")
     whole = _whole(letter, said, failure)
     return LetterRow(
         sequence=letter.seq,
         timestamp=text_of_time(_number(said, "Failed-At") or letter.at_ms),
-        task=said.get("Task") or subjects.task_of_dead(letter.subject),
+        task=said.get("Task") or task,
         run_id=said.get("Run-Id", run),
         step_id=said.get("Step-Id", ""),
         workflow=said.get("Workflow", ""),
@@ -202,14 +204,22 @@ def row_of(letter: Letter) -> LetterRow:
         consumer=said.get("Consumer", ""),
         subject=letter.subject,
         body_preserved=whole,
-        replayable=whole and failure not in _NOT_WORK and {"Run-Id", "Step-Id"} <= said.keys(),
+        replayable=whole and failure not in _NOT_WORK and _names_work(said),
         headers=dict(letter.headers),
     )
 
 
 def _number(said: dict[str, str], name: str) -> int:
     text = said.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else 0
+
+
+def _names_work(said: dict[str, str]) -> bool:
+    """Whether there is a step of a run to go on from: anybody may publish a letter."""
+    try:
+        return bool(checked_run_id(said.get("Run-Id", "")) and said.get("Step-Id"))
+    except InvalidInput:
+        return False
 
 
 def _whole(letter: Letter, said: dict[str, str], failure: str) -> bool:
@@ -233,9 +243,6 @@ def _readable(payload: bytes) -> Raw:
     return Raw(msgspec.json.encode(members)) if members else Raw(b"")
 
 
-_NOT_WORK: Final = (subjects.POISON, subjects.TOO_LARGE)
-
-
 def refusal(row: LetterRow) -> str:
     """Why a letter cannot be replayed, and what to do instead; empty when it can."""
     if row.replayable:
@@ -251,7 +258,7 @@ def refusal(row: LetterRow) -> str:
             "it is the beginning of a message that the NATS server was too small for; raise its "
             f"max_payload, then cancel run {row.run_id} and start it again"
         )
-    if not row.step_id:
+    if row.body_preserved or not row.step_id:
         return (
             "it does not say which step of which run it is about; look at its body, then discard it"
         )

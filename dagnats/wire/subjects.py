@@ -170,12 +170,18 @@ def dead(task_name: str, run: str, step: str) -> str:
 
 def dead_letters(task_name: str = "", run: str = "") -> str:
     """All dead letters, or those of a task, a run, or both."""
+    if not (task_name or run):
+        return DEAD_SUBJECTS[0]
     return f"dagnats.dead.{token(task_name) if task_name else '*'}.{run or '*'}.*"
 
 
-def task_of_dead(subject: str) -> str:
-    """The task whose work a dead letter holds, from the letter's subject."""
-    return name_of(subject.removeprefix(DEAD_PREFIX).partition(".")[0])
+def parts_of_dead(subject: str) -> tuple[str, str]:
+    """The task and the run of a dead letter's subject, as far as it has them: anybody may publish there."""
+    task_token, _, rest = subject.removeprefix(DEAD_PREFIX).partition(".")
+    try:
+        return name_of(task_token), rest.partition(".")[0]
+    except UnicodeDecodeError:
+        return task_token, rest.partition(".")[0]
 
 
 def stream(run: str, step: str, execution: str) -> str:

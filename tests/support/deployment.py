@@ -30,6 +30,7 @@ from dagnats.core.definition import read_workflow
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.lease_link import LeaseKeeperLink
 from dagnats.jetstream.outside import JetStream
+from dagnats.letters import LetterRow
 from dagnats.ports import Append
 from dagnats.scheduler.service import Scheduler
 from dagnats.wire import subjects
@@ -206,6 +207,15 @@ class Deployment:
     async def dead(self) -> list[Message]:
         """The dead letters."""
         return await self.messages(subjects.DEAD)
+
+    async def letter(self, run_id: str) -> LetterRow:
+        """The one dead letter of a run, once it is there."""
+
+        async def there() -> list[LetterRow]:
+            return (await self.client.dead.list(run=run_id)).letters
+
+        [row] = await eventually(there)
+        return row
 
     async def forge(self, run_id: str, author: str, fact: Any, msg_id: str = "") -> None:
         """Write a fact (bytes, or a mapping) about a run, as anybody with a connection could."""
