@@ -77,7 +77,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[tuple[Fleet, Client, People]]:
     """Two schedulers, a worker, another for the agents' group, a client, and people."""
     broker = Broker().start()
     try:
-        made = fleet(broker, tmp_path, app="tests.faults.every_kind", schedulers=2)
+        made = fleet(broker, tmp_path, app="tests.faults.every_kind", schedulers=2, concurrency=20)
         async with made as processes:
             await processes.start_worker("--group", "agent").ready()
             outside = await JetStream.open(broker.url, name="test")
@@ -114,8 +114,8 @@ async def test_killed_between_any_two_facts(tmp_path, kill, part):
         undisturbed = await begin(client, people, "undisturbed")
         expected = await undisturbed.result(60)
         facts = await facts_of(client, "undisturbed")
-        assert facts > 30
-        assert set(expected) == {"plan", "loop", "paid", "sub", "more", "away"}
+        assert facts >= 30
+        assert set(expected["end"]) == {"plan", "loop", "paid", "sub", "more", "away"}
 
         for cut in range(1 + part, facts, PARTS):
             run = f"cut{cut}"
@@ -123,7 +123,7 @@ async def test_killed_between_any_two_facts(tmp_path, kill, part):
             await eventually(lambda run=run, cut=cut: reached(client, run, cut), 60)
             kill(processes)
             output = await handle.result(60)
-            output["paid"] = {"id": "undisturbed"}
+            output["end"]["paid"] = {"id": "undisturbed"}
 
             assert output == expected, f"cut {cut}"
 

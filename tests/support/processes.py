@@ -93,7 +93,12 @@ class Fleet:
     """The processes of a deployment."""
 
     def __init__(
-        self, broker: Broker, directory: Path, app: str, environment: dict[str, str]
+        self,
+        broker: Broker,
+        directory: Path,
+        app: str,
+        environment: dict[str, str],
+        concurrency: int = 4,
     ) -> None:
         self.broker = broker
         self.schedulers: list[Program] = []
@@ -101,6 +106,7 @@ class Fleet:
         self.everybody: list[Program] = []
         self._directory = directory
         self._app = app
+        self._concurrency = str(concurrency)
         self._environment = {
             **os.environ, "DAGNATS_URL": broker.url, "PYTHONUNBUFFERED": "1", **environment,
         }  # fmt: skip
@@ -119,7 +125,9 @@ class Fleet:
 
     def start_worker(self, *options: str) -> Program:
         """One more worker, not waited for; one with options of its own is not counted among the others."""
-        made = self._start("worker", self._app, "--lease", "2s", "--concurrency", "4", *options)
+        made = self._start(
+            "worker", self._app, "--lease", "2s", "--concurrency", self._concurrency, *options
+        )
         if not options:
             self.workers.append(made)
         return made
@@ -157,10 +165,11 @@ async def fleet(
     app: str,
     schedulers: int = 1,
     workers: int = 1,
+    concurrency: int = 4,
     **environment: str,
 ) -> AsyncIterator[Fleet]:
     """A fleet at work; its logs are printed when the test fails."""
-    made = Fleet(broker, directory, app, environment)
+    made = Fleet(broker, directory, app, environment, concurrency)
     try:
         started = [made.start_scheduler() for _ in range(schedulers)]
         started += [made.start_worker() for _ in range(workers)]
