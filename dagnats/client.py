@@ -21,8 +21,7 @@ from dagnats.core.events import CancelRequested, RunStarted
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
-from dagnats.core.state import CANCELLED, COMPLETED
-from dagnats.core.templates import PathMissing, path_of, select
+from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, RUNNING
 from dagnats.core.validate import problems_of
 from dagnats.dead import DeadLetters
 from dagnats.errors import (
@@ -30,17 +29,15 @@ from dagnats.errors import (
     DefinitionError,
     InvalidInput,
     ResultTimeout,
-    RunAlreadyStarted,
     RunCancelled,
     RunFailed,
-    RunNotFound,
-    WorkflowNotFound,
-    WrongSequence,
 )  # fmt: skip
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
-from dagnats.limits import METADATA_ENTRIES_MAX
-from dagnats.ports import Append, EventLog, Outside
+from dagnats.outcome import UNSET
+from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
+from dagnats.requests import Decided, Requests
+from dagnats.starting import append_start, checked_metadata, definition_of, not_found, start_key
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import ClosedMark
@@ -50,19 +47,24 @@ _PAUSE_S = 0.001
 _PAUSE_MAX_S = 0.5
 _mark = msgspec.json.Decoder(ClosedMark)
 
+_FAILED = {
+    "compensate_failed": "failed, and could not be undone",
+    "compensated": "failed, and was undone",
+}
+
 R = TypeVar("R")
 
 Read = Callable[[Raw], Any]
 
 
-class Client:
+class Client(Requests):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
         self.outside = outside
         self.registry = Registry(outside.documents(subjects.DEFINITIONS))
         self.clock = clock or SystemClock()
-        self.dead = DeadLetters(outside, self.clock, lambda run_id: self.retry(run_id))  # type: ignore  # noqa: PLW0108, PGH003
+        self.dead = DeadLetters(outside, self.clock, self.retry)
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -87,11 +89,11 @@ class Client:
         """
         raw = input if isinstance(input, Raw) else convert.encode(input)
         payloads.refuse_forged(raw, "the input")
-        definition, digest = await _definition_of(self.registry, workflow)
+        definition, digest = await definition_of(self.registry, workflow)
         violation = schema_violation(definition.input_schema, raw)
         if violation:
             raise InvalidInput(f"input of workflow {definition.name}: {violation}")
-        key = _start_key(definition, raw, idempotency_key)
+        key = start_key(definition, raw, idempotency_key)
         run_id = (
             checked_run_id(id)
             if id
@@ -103,7 +105,7 @@ class Client:
             workflow=definition.name,
             definition=digest,
             input=await payloads.offload(self.outside.blobs, raw, "the input"),
-            metadata=_checked_metadata(metadata),
+            metadata=checked_metadata(metadata),
             tags=tuple(tags),
             key=key,
             start=new_run_id() if id is None and not key else "",
@@ -155,7 +157,7 @@ class Client:
         if await self.closed_mark(run_id) is not None:
             return False
         if not await self._exists(run_id):
-            raise _not_found(run_id)
+            raise not_found(run_id)
         subject = subjects.fact(self._partition(run_id), run_id, "client")
         await self.outside.log.append(
             [Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")]
@@ -171,11 +173,46 @@ class Client:
         return (await reading.read_run(self.outside, self.registry, run_id)).run
 
     async def closed_mark(self, run_id: str) -> ClosedMark | None:
-        """How a run ended; None while it has not."""
+        """How a run ended; None while it has not, or when it was opened again."""
         entry = await self.outside.log.last(
             subjects.mark(self._partition(run_id), run_id, "closed")
         )
-        return _mark.decode(entry.payload) if entry else None
+        mark = _mark.decode(entry.payload) if entry else None
+        return mark if mark and mark.status != RUNNING else None
+
+    async def rerun(self, run_id: str, input: Any = UNSET) -> Handle[Any]:
+        """Start a run's workflow anew, as it is registered now, with the run's input or another.
+
+        Raises:
+            RunNotFound, WorkflowNotFound, InvalidInput.
+        """
+        run = await self.run(run_id)
+        given = input
+        if input is UNSET:
+            given = await payloads.restore(self.outside.blobs, run.input)
+        metadata = {**run.metadata, "dagnats.rerun_of": run_id}
+        return await self.start(run.workflow, given, metadata=metadata, tags=run.tags)
+
+    async def fork(
+        self,
+        run_id: str,
+        step: str,
+        iteration: int = 0,
+        input: Any = UNSET,
+        *,
+        id: str | None = None,
+    ) -> Handle[Any]:
+        """A new run that shares a run's history up to a step (and its iteration, from 0), and goes on from there.
+
+        ``input`` is what the step receives instead.
+
+        Raises:
+            RunNotFound, RequestError: there is no such run, or it never came there.
+        """
+        _, fact = await self.forked(run_id, step, iteration, input)
+        fork_id = checked_run_id(id) if id else new_run_id()
+        await append_start(self.outside.log, fork_id, fact, idempotent=False)
+        return Handle(self, fork_id, started=True)
 
     async def wait_closed(
         self, run_id: str, timeout: float | None = None, *, started: bool = False
@@ -213,7 +250,7 @@ class Client:
                 if mark is not None:
                     return mark
                 if not known and not await self._exists(run_id):
-                    raise _not_found(run_id)
+                    raise not_found(run_id)
                 known = True
             if heard.is_set():  # it travels live before it can be read, and may even be refused
                 await asyncio.sleep(pause)
@@ -257,6 +294,8 @@ class Handle(Generic[R]):
             RunNotFound: there is no such run.
         """
         mark = await self._client.wait_closed(self.run_id, timeout, started=self._started)
+        while mark.status == CONTINUED:
+            mark = await self._client.wait_closed(mark.successor, timeout, started=True)
         return await self._output_of(mark)
 
     async def output(self) -> R:
@@ -284,8 +323,8 @@ class Handle(Generic[R]):
                 f"run {self.run_id} was cancelled{why}", run_id=self.run_id, reason=reason
             )
         raise RunFailed(
-            f"run {self.run_id} failed: {reason}", run_id=self.run_id, reason=reason,
-            failure=mark.error.failure if mark.error else "",
+            f"run {self.run_id} {_FAILED.get(mark.status, mark.status)}: {reason}", run_id=self.run_id,
+            reason=reason, failure=mark.error.failure if mark.error else "", status=mark.status,
         )  # fmt: skip
 
     async def status(self) -> views.RunView:
@@ -310,6 +349,24 @@ class Handle(Generic[R]):
         """Ask for the run to be cancelled; False when it had ended already."""
         return await self._client.cancel(self.run_id, reason)
 
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send the run data; see ``Client.signal``."""
+        await self._client.signal(self.run_id, name, payload)
+
+    async def approve(
+        self, step: str, *, comment: str = "", answer: Any = UNSET, by: str = ""
+    ) -> Decided:
+        """Say yes to a question of the run; see ``Client.approve``."""
+        return await self._client.approve(self.run_id, step, comment=comment, answer=answer, by=by)
+
+    async def reject(self, step: str, *, comment: str = "", by: str = "") -> Decided:
+        """Say no to a question of the run."""
+        return await self._client.reject(self.run_id, step, comment=comment, by=by)
+
+    async def retry(self, reason: str = "") -> None:
+        """Open the run again, at the step that failed; see ``Client.retry``."""
+        await self._client.retry(self.run_id, reason)
+
     def events(self) -> AsyncGenerator[views.EventView, None]:
         """Everything that has happened and then what happens, until the run has ended."""
         return reading.events(self._client.outside, self.run_id)
@@ -323,75 +380,3 @@ class Handle(Generic[R]):
         """
         ended = functools.partial(self._client.wait_closed, self.run_id, started=self._started)
         return streaming.chunks(self._client.outside, self.run_id, ended, step, offset)
-
-
-async def append_start(log: EventLog, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
-    """Store a run's first fact; an ``idempotent`` start that comes second is no error.
-
-    Raises:
-        RunAlreadyStarted: another start with this id was stored before.
-    """
-    partition = subjects.partition_of(run_id, log.partitions)
-    subject = subjects.fact(partition, run_id, "client")
-    payload = encode(fact)
-    try:
-        await log.append([Append(subject, payload, f"{run_id}:start", expect_last=0)])
-    except WrongSequence:
-        if idempotent:
-            return
-        first = await log.history(run_id)
-        if fact.start and first and first[0].payload == payload:
-            return  # a retry of this very start
-        raise RunAlreadyStarted(
-            f"run {run_id} was started before; choose another id, or go on with "
-            f'`dagnats run status {run_id}` or client.handle("{run_id}")',
-            run_id=run_id,
-        ) from None
-
-
-async def _definition_of(registry: Registry, workflow: str | Workflow) -> tuple[Workflow, str]:
-    if isinstance(workflow, Workflow):
-        return workflow, await registry.ensure(workflow)
-    current = await registry.current(workflow)
-    if current is None:
-        raise WorkflowNotFound(
-            f'no workflow "{workflow}" is registered; start a worker that has it, '
-            "or `dagnats workflow register FILE`"
-        )
-    graph = await registry.graph(current.definition)
-    if graph is None:
-        raise WorkflowNotFound(
-            f'the definition of workflow "{workflow}" is gone; register it again'
-        )
-    return graph.workflow, current.definition
-
-
-def _start_key(workflow: Workflow, raw: Raw, given: str | None) -> str:
-    """The idempotency key: the one given, or the value at the workflow's path into the input."""
-    if given is not None:
-        if not given:
-            raise InvalidInput("the idempotency key is empty; leave it out, or give it a value")
-        return given
-    if not workflow.idempotency_key:
-        return ""
-    try:
-        return bytes(select(raw, path_of(workflow.idempotency_key), "input")).decode()
-    except PathMissing:
-        return ""
-
-
-def _not_found(run_id: str) -> RunNotFound:
-    text = f"no run {run_id}; `dagnats run list` shows the runs there are"
-    return RunNotFound(text, run_id=run_id)
-
-
-def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    checked = dict(metadata or {})
-    if len(checked) > METADATA_ENTRIES_MAX:
-        raise InvalidInput(
-            f"{len(checked)} metadata entries; at most {METADATA_ENTRIES_MAX} are kept"
-        )
-    for key, value in checked.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise InvalidInput(f"metadata are strings: {key!r} is {value!r}")
-    return checked

@@ -12,6 +12,7 @@
     │   ├── LetterNotFound
     │   ├── RunAlreadyStarted
     │   ├── SignalRefused
+    │   ├── AlreadyDecided
     │   ├── InvalidInput
     │   └── PayloadTooLarge
     ├── RunError               how a run ended, from ``result()``
@@ -102,6 +103,10 @@ class RunAlreadyStarted(RequestError):
 
 class SignalRefused(RequestError):
     """The run takes no signals any more: it has ended."""
+
+
+class AlreadyDecided(RequestError):
+    """The question has been answered already, or its time is over: this answer does not count."""
 
 
 class InvalidInput(RequestError):

@@ -97,6 +97,7 @@ REQUEST_TIMEOUT_MS: Final = 5_000
 HISTORY_BATCH_MAX: Final = 500
 LIST_DEFAULT: Final = 50
 LIST_MAX: Final = 10_000
+QUESTIONS_LISTED_MAX: Final = 500
 LIST_COUNTED_MAX: Final = 10_000  # runs looked at only to say how many match
 LETTERS_BATCH_MAX: Final = 50  # dead letters asked for at once
 LETTERS_BATCH_MAX_BYTES: Final = 4 * 1024 * 1024

@@ -8,7 +8,15 @@ import msgspec
 from msgspec import Struct
 
 from dagnats.core.events import RunStarted
-from dagnats.core.state import CANCELLED, COMPLETED, FAILED, RUNNING
+from dagnats.core.state import (
+    CANCELLED,
+    COMPENSATE_FAILED,
+    COMPENSATED,
+    COMPLETED,
+    CONTINUED,
+    FAILED,
+    RUNNING,
+)
 from dagnats.core.views import ErrorView, text_of_time, view_error
 from dagnats.errors import CodecError, InvalidInput, RunNotFound
 from dagnats.ids import checked_run_id
@@ -22,7 +30,15 @@ _PREFIX_MIN = 8
 _NAMED_MAX = 5
 _mark = msgspec.json.Decoder(ClosedMark)
 
-STATES = (RUNNING, COMPLETED, FAILED, CANCELLED)
+STATES = (
+    RUNNING,
+    COMPLETED,
+    FAILED,
+    CANCELLED,
+    COMPENSATED,
+    COMPENSATE_FAILED,
+    CONTINUED,
+)
 
 
 class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +74,9 @@ class Counts(Struct, frozen=True, kw_only=True):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    compensated: int = 0
+    compensate_failed: int = 0
+    continued: int = 0
 
 
 async def runs(
@@ -145,8 +164,9 @@ async def _rows(outside: Outside, starts: list[Start], status: str) -> list[RunR
         for run in ids
     ]
     marks = {
-        run_of(entry.subject): _mark.decode(entry.payload)
+        run_of(entry.subject): mark
         for entry in await outside.log.last_of(wanted)
+        if (mark := _mark.decode(entry.payload)).status != RUNNING  # it was opened again
     }
     rows = [
         _row(run, entry, fact, marks.get(run))

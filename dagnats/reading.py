@@ -6,7 +6,7 @@ The one place where stored messages become what people see.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import cast
 
@@ -16,9 +16,11 @@ from msgspec import Raw, Struct
 from dagnats import payloads
 from dagnats.core import views
 from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
+from dagnats.core.inputs import step_input
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
 from dagnats.core.state import QUEUED, UNSTARTED, step_of_ticket
+from dagnats.core.templates import PathMissing
 from dagnats.errors import CodecError, RunNotFound
 from dagnats.ports import Entry, Outside
 from dagnats.registry import Registry
@@ -47,8 +49,15 @@ _dispatch = msgspec.json.Decoder(_Given)
 _loose = msgspec.json.Decoder(dict[str, Raw])
 
 
-async def read_run(outside: Outside, registry: Registry, run_id: str) -> RunRead:
+async def read_run(
+    outside: Outside,
+    registry: Registry,
+    run_id: str,
+    until: Callable[[Run, Run, Event], bool] | None = None,
+) -> RunRead:
     """A run folded from its history. Answers count only with the nonce of their dispatch.
+
+    ``until(before, after, event)`` says after which event to stop.
 
     Raises:
         RunNotFound: the log knows no start of it.
@@ -73,12 +82,26 @@ async def read_run(outside: Outside, registry: Registry, run_id: str) -> RunRead
             run = new_run(run_id, await registry.graph(event.fact.definition))
         if _authentic(event, nonces):
             inspected = run.graph.inspected if run.graph else frozenset[str]()
-            run, _ = advance(run, await payloads.prepared(outside.blobs, inspected, event))
+            before = run
+            event = await payloads.prepared(outside.blobs, inspected, event)
+            run, _ = advance(before, event)
+            if until is not None and until(before, run, event):
+                break
     if run is None or run.status == UNSTARTED:
         raise RunNotFound(
             f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
         )
     return RunRead(run, entries)
+
+
+def input_of(run: Run, position: int) -> Raw:
+    """What a step receives; null when that cannot be worked out."""
+    if run.graph is None:
+        return Raw(b"null")
+    try:
+        return step_input(run.graph, run.graph.nodes[position], run.steps, run.input)
+    except PathMissing:
+        return Raw(b"null")
 
 
 def _authentic(event: Event, nonces: dict[str, str]) -> bool:

@@ -41,7 +41,12 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Workflows and runs": {
         "workflow": Entry("dagnats.cli.workflow:workflow", "Register, validate, list, show, draw."),
         "task": Entry("dagnats.cli.task:task", "List and show the tasks of the workers."),
-        "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel runs."),
+        "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel, retry, fork runs."),
+        "signal": Entry("dagnats.cli.signal:signal", "Send data to runs that wait for it."),
+        "event": Entry("dagnats.cli.signal:event", "Publish external events."),
+        "approval": Entry(
+            "dagnats.cli.approval:approval", "Open questions: list, approve, reject."
+        ),
     },
     "Operate": {
         "doctor": Entry(

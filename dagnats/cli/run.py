@@ -9,11 +9,14 @@ import click
 from msgspec import Struct
 
 from dagnats.cli import given, render
+from dagnats.cli.approval import approve, reject
 from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
+from dagnats.cli.revive import fork, rerun, retry
+from dagnats.cli.signal import send
 from dagnats.cli.start import start
 from dagnats.cli.stream import stream
 from dagnats.cli.watch import drawn, watch
@@ -36,6 +39,12 @@ def run() -> None:
 
 
 run.add_command(start)
+run.add_command(retry)
+run.add_command(rerun)
+run.add_command(fork)
+run.add_command(approve)
+run.add_command(reject)
+run.add_command(send, "signal")
 run.add_command(stream)
 
 

@@ -130,6 +130,11 @@ def mark(partition: int, run: str, what: str) -> str:
     return f"dagnats.mark.{partition}.{run}.{what}"
 
 
+def asked(run: str) -> str:
+    """The marks of questions of a run; ``*`` for all runs."""
+    return f"dagnats.mark.*.{run}.asked"
+
+
 def marks_of_run(partition: int, run: str) -> str:
     """All marks of a run, for waiters (core NATS)."""
     return f"dagnats.mark.{partition}.{run}.>"

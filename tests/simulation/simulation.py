@@ -12,7 +12,8 @@ from unittest.mock import patch
 import msgspec
 from msgspec import Raw
 
-from dagnats.client import Client, append_start
+from dagnats.client import Client
+from dagnats.starting import append_start
 from dagnats.core.events import RunStarted
 from dagnats.errors import PublishFailed, RunAlreadyStarted
 from dagnats.memory.clock import VirtualClock
