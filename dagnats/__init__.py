@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dagnats.configs import CancelOn
     from dagnats.context import AgentContext, Context, current
     from dagnats.errors import (
+        AlreadyDecided,
+        CallFailed,
         DagNatsError,
         DefinitionError,
         InvalidInput,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         RunError,
         RunFailed,
         RunNotFound,
+        SignalRefused,
+        SignalTimeout,
     )
     from dagnats.outcome import Cancelled, Continue, ContinueAsNew, Fail, Plan, Retry, Step
     from dagnats.steps import (
@@ -44,7 +48,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AgentContext",
+    "AlreadyDecided",
     "App",
+    "CallFailed",
     "CancelOn",
     "Cancelled",
     "ChunkView",
@@ -67,6 +73,8 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunNotFound",
+    "SignalRefused",
+    "SignalTimeout",
     "Step",
     "Superseded",
     "Task",

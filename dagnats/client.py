@@ -57,7 +57,7 @@ R = TypeVar("R")
 Read = Callable[[Raw], Any]
 
 
-class Client(Requests):
+class Client(listing.Lists, Requests):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
@@ -131,22 +131,6 @@ class Client(Requests):
     def handle(self, run_id: str, read: Read | None = None) -> Handle[Any]:
         """The handle of a run by its id; whether it exists shows when it is asked."""
         return Handle(self, checked_run_id(run_id), read)
-
-    async def find(self, prefix: str) -> str:
-        """The full id of the run that an id, or a unique prefix of at least 8 characters, names.
-
-        Raises:
-            RunNotFound: none, or several, do.
-        """
-        return await listing.find(self.outside, prefix)
-
-    async def runs(self, **filters: Any) -> listing.Listing:
-        """The newest runs; see ``listing.runs`` for the filters."""
-        return await listing.runs(self.outside, **filters)
-
-    async def count(self, **filters: Any) -> listing.Counts:
-        """How many runs there are; see ``listing.count`` for the filters."""
-        return await listing.count(self.outside, **filters)
 
     async def cancel(self, run_id: str, reason: str = "") -> bool:
         """Ask for a run to be cancelled; False when it had ended already.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -229,3 +230,25 @@ async def newest(outside: Outside) -> str:
     if not listed.runs:
         raise RunNotFound("there are no runs yet; start one with `dagnats run start WORKFLOW`")
     return listed.runs[0].run_id
+
+
+class Lists:
+    """What can be asked of all runs. ``Client`` brings the connection."""
+
+    outside: Outside
+
+    async def find(self, prefix: str) -> str:
+        """The full id of the run that an id, or a unique prefix of at least 8 characters, names.
+
+        Raises:
+            RunNotFound: none, or several, do.
+        """
+        return await find(self.outside, prefix)
+
+    async def runs(self, **filters: Any) -> Listing:
+        """The newest runs; see ``listing.runs`` for the filters."""
+        return await runs(self.outside, **filters)
+
+    async def count(self, **filters: Any) -> Counts:
+        """How many runs there are; see ``listing.count`` for the filters."""
+        return await count(self.outside, **filters)

@@ -60,7 +60,7 @@ class Worker:
             self.keeper,
             self._clock,
             concurrency,
-            freed=self._slot_freed,
+            freed=lambda: self._pulling.slot_freed(),  # noqa: PLW0108  (made below)
         )
         channels = [
             Channel(t.name, t.options.group if group is None else group) for t in tasks.values()
@@ -135,9 +135,6 @@ class Worker:
         """How many slots are taken: a handler that waits for a durable call leaves its own to others."""
         most = self._concurrency * WAITING_PER_SLOT_MAX
         return len(self._work) - min(self.tickets.callers.waiting, most)
-
-    def _slot_freed(self) -> None:
-        self._pulling.slot_freed()
 
     # -- working -----------------------------------------------------------------------------------
 

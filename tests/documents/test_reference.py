@@ -11,7 +11,7 @@ import pytest
 from dagnats import AgentContext, App, Client, Handle, Task, WorkflowBuilder, errors, settings
 from dagnats.core import definition
 from dagnats.core.events import AUTHORS, Fact
-from dagnats.core.kinds import FILE_NAMES
+from dagnats.core.kinds import FILE_NAMES, KINDS
 from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
@@ -85,7 +85,7 @@ def test_workflow_files_have_every_key():
     """Every key and every type of a workflow file is on its page."""
     known = {*definition.WORKFLOW_KEYS, *definition.STEP_KEYS, *definition.RETRY_KEYS}
     known |= {
-        *definition.LOOP_KEYS,
+        *(key for kind in KINDS.values() for key in kind.CONFIG_KEYS),
         *FILE_NAMES,
         *("step_id", "field", "op", "value"),
     }
