@@ -16,10 +16,11 @@ T = TypeVar("T")
 class Answer(Generic[T]):
     """Something that has been started: ``await`` it, or ``.wait()`` for it outside async code."""
 
-    __slots__ = ("_future", "_task")
+    __slots__ = ("_future", "_taken", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
         self._future: concurrent.futures.Future[T] | None = None
+        self._taken = False
         try:
             here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
@@ -30,6 +31,7 @@ class Answer(Generic[T]):
             self._future = asyncio.run_coroutine_threadsafe(work, loop)
 
     def __await__(self) -> Generator[Any, None, T]:
+        self._taken = True
         if self._future is not None:
             return asyncio.wrap_future(self._future).__await__()
         return self._task.__await__()
@@ -39,6 +41,11 @@ class Answer(Generic[T]):
         """Whether it is done, and well."""
         pending = self._future or self._task
         return pending.done() and not pending.cancelled() and not pending.exception()
+
+    @property
+    def delivered(self) -> bool:
+        """Whether whoever asked has been given the result, or the failure, already."""
+        return self._taken and (self._future or self._task).done()
 
     @property
     def given_up(self) -> bool:
@@ -58,4 +65,5 @@ class Answer(Generic[T]):
             raise RequestError(
                 "wait() would block the event loop; write `await` in an async handler"
             )
+        self._taken = True
         return self._future.result()

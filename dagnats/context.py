@@ -186,7 +186,7 @@ class Context(Operations, Generic[C]):
         await self._stream.finish()
         pending, self._started = self._started, []
         for answer in pending:
-            if not answer.given_up:
+            if not (answer.given_up or answer.delivered):
                 await answer
 
 

@@ -79,7 +79,7 @@ class Lookout:
     # -- inside ------------------------------------------------------------------------------------
 
     def _key(self, run: str, ticket: str) -> str:
-        return f"{self._partition}.{run}.{subjects.token(ticket)}"
+        return f"{self._partition}.{run}.{ticket.encode().hex()}"
 
     def _note(self, waiter: Waiter) -> None:
         self._drop(waiter.run, waiter.ticket)

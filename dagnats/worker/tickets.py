@@ -48,6 +48,7 @@ _messages = msgspec.json.Decoder(TaskMessage)
 
 
 _PAUSE_MS = 1_000
+_CALLED = "step.called"
 
 
 class _Answered(Struct, frozen=True):
@@ -55,6 +56,7 @@ class _Answered(Struct, frozen=True):
 
     ticket: str = ""
     nonce: str = ""
+    type: str = ""
 
 
 _mark = msgspec.json.Decoder(ClosedMark)
@@ -297,7 +299,8 @@ async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage)
         except msgspec.DecodeError:
             continue
         # Schedulers drop an answer with another nonce; so the ticket still waits for one.
-        if answer.ticket == message.ticket and answer.nonce == message.nonce:
+        mine = answer.ticket == message.ticket and answer.nonce == message.nonce
+        if mine and answer.type != _CALLED:  # what it asked for on the way ends nothing
             return True
     return False
 

@@ -83,6 +83,15 @@ async def test_all_keys_of_a_bucket(outside):
     assert {key: found[key] for key in found if key.startswith(word)} == wanted
 
 
+async def test_keys_below_a_prefix(outside):
+    """Only those are read."""
+    documents = outside.documents("dagnats_waiters")
+    for key in ("1.a.70", "1.b.71", "12.a.70"):
+        await documents.put(key, b"x")
+
+    assert sorted(await documents.all("1.")) == ["1.a.70", "1.b.71"]
+
+
 async def test_an_empty_bucket_has_no_keys(outside):
     """All of nothing is nothing."""
     assert await outside.documents(subjects.SECRETS).all() == {}

@@ -33,7 +33,7 @@ from dagnats.core.events import (
     StepSucceeded,
 )
 from dagnats.core.inputs import NULL
-from dagnats.core.model import ApprovalConfig, PlannerConfig, Problem, Step
+from dagnats.core.model import ABSENT, ApprovalConfig, PlannerConfig, Problem, Step
 from dagnats.core.problems import count_problems, name_problems
 from dagnats.core.questions import (
     QUESTION_KEYS,
@@ -169,7 +169,7 @@ def on_due(scope: Scope) -> StepState:
 
 def _undecided(scope: Scope, error: StepError) -> StepState:
     following = after_error(scope, error)
-    return replace(following, bound_ms=0, output=Raw(b""))
+    return replace(following, bound_ms=0, output=ABSENT)
 
 
 def on_owned(scope: Scope, position: int) -> StepState:

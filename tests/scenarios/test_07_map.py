@@ -1,0 +1,79 @@
+"""Maps: order, retries of items, tolerance, and input that is no array."""
+
+from collections import Counter
+
+import pytest
+
+from dagnats import App, Fail, Retry, RunFailed
+from tests.support.deployment import deployment
+
+
+def shouting(**options) -> App:
+    """An app that maps a task over its input."""
+    app = App("shout")
+    app.calls = Counter()
+
+    @app.task(retry=Retry(4, delay=0.01))
+    async def shout(word: str) -> str:
+        app.calls[word] += 1
+        if word == "bad":
+            raise Fail("never")
+        if word == "flaky" and app.calls[word] < 3:
+            raise ValueError("not yet")
+        return word.upper()
+
+    @app.workflow
+    def all_of(words: list[str]):
+        return shout.map(words, **options)
+
+    return app
+
+
+async def run(app, words):
+    """What the run gives."""
+    async with deployment(app):
+        return await (await app.flows["all_of"].start(words)).result(20)
+
+
+async def test_s121_order_is_kept():
+    """By index, however they finish."""
+    assert await run(shouting(concurrency=2), ["a", "b", "c", "d", "e"]) == list("ABCDE")
+
+
+async def test_s125_an_empty_array_is_done():
+    """At once."""
+    assert await run(shouting(), []) == []
+
+
+async def test_s129_items_are_retried_alone():
+    """The others run once."""
+    app = shouting()
+
+    assert await run(app, ["a", "flaky", "c"]) == ["A", "FLAKY", "C"]
+    assert app.calls == {"a": 1, "flaky": 3, "c": 1}
+
+
+async def test_s123_an_item_that_fails_fails_the_map():
+    """The error names it."""
+    with pytest.raises(RunFailed, match="item 1: never"):
+        await run(shouting(), ["a", "bad", "c"])
+
+
+async def test_tolerated_failures_are_null():
+    """As many as are tolerated."""
+    assert await run(shouting(tolerate=1), ["a", "bad", "c"]) == ["A", None, "C"]
+    with pytest.raises(RunFailed, match="2 items failed"):
+        await run(shouting(tolerate="50%"), ["bad", "bad", "a"])
+
+
+async def test_bad_input_fails_the_step_at_once():
+    """It is told what was wrong with it."""
+    with pytest.raises(RunFailed, match="max_items is 2"):
+        await run(shouting(max_items=2), ["a", "b", "c"])
+
+
+async def test_a_thousand_items():
+    """All of them, in order."""
+    words = [f"w{number}" for number in range(1_000)]
+
+    assert await run(shouting(), words) == [word.upper() for word in words]
