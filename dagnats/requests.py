@@ -16,7 +16,7 @@ from dagnats.core import fork as forking
 from dagnats.core import reopen
 from dagnats.core.events import ApprovalDecided, Event, RetryRequested, RunStarted
 from dagnats.core.graph import Node
-from dagnats.core.model import ApprovalConfig, PlannerConfig
+from dagnats.core.model import ABSENT, ApprovalConfig, PlannerConfig
 from dagnats.core.questions import form_problem
 from dagnats.core.run import Run
 from dagnats.core.state import WAITING, StepState, ticket_text
@@ -137,7 +137,7 @@ class Requests:
             AlreadyDecided: others were faster, its time is over, or this person has approved already.
             InvalidInput: the answer does not fit the form.
         """
-        raw = Raw(b"") if answer is UNSET else convert.encode(answer)
+        raw = ABSENT if answer is UNSET else convert.encode(answer)
         return await self._decide(run_id, step, approved=True, comment=comment, answer=raw, by=by)
 
     async def reject(self, run_id: str, step: str, *, comment: str = "", by: str = "") -> Decided:
@@ -147,7 +147,7 @@ class Requests:
             RunNotFound, RequestError, AlreadyDecided: as ``approve``.
         """
         return await self._decide(
-            run_id, step, approved=False, comment=comment, answer=Raw(), by=by
+            run_id, step, approved=False, comment=comment, answer=ABSENT, by=by
         )
 
     async def _decide(
@@ -240,7 +240,7 @@ class Requests:
             raise RequestError(
                 f'run {run_id} never came to step "{step}"{turn}; its steps: {known}', run_id=run_id
             )
-        given = Raw(b"") if input is UNSET else convert.encode(input)
+        given = ABSENT if input is UNSET else convert.encode(input)
         try:
             state = forking.taken(run, step, iteration, places[0], given)
         except ValueError as error:
