@@ -79,7 +79,7 @@ def sleep(
         duration: For so long; at most 365 days.
         cron: Until its next match: ``"0 9 * * 1-5"``.
         tz: The time zone of ``cron``; default: UTC.
-        until: A reference to a part of the workflow's input: a time in RFC 3339, or Unix seconds.
+        until: A reference to a part of the workflow's input: a time in RFC 3339, or Unix milliseconds.
         **options: The options of every step.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any, assert_type
 from dagnats import (
     AgentContext,
     App,
+    CancelOn,
     ChunkView,
     Context,
     Continue,
@@ -15,6 +16,13 @@ from dagnats import (
     Handle,
     Retry,
     Superseded,
+    agent,
+    approval,
+    respond,
+    sleep,
+    sub_workflow,
+    wait_for_event,
+    wait_for_signal,
 )
 
 app = App("typed")
@@ -57,6 +65,48 @@ def flow(goal: str) -> Any:
     return measure(fetch(think(goal).text))
 
 
+@dataclass
+class Verdict:
+    """What people answer."""
+
+    good: bool
+
+
+@app.planner(allowed_tasks=[fetch, "measure"], max_steps=5, preview={"timeout": "1h"}, retry=3)
+async def plan(ctx: Context[Any], goal: str) -> Any:
+    """A planner: what its runs give is what the plan gives."""
+    return {"steps": [{"id": "a", "task": "fetch", "input": goal}]}
+
+
+@app.workflow
+def sized(page: Page) -> int:
+    """A workflow that another one runs."""
+    counted: int = measure(page)
+    return counted
+
+
+@app.workflow(cancel_on=[CancelOn("order.cancelled", match={"order.id": "input"}, timeout="1h")])
+def every_kind(goal: str) -> int:
+    """Each kind of step, with the type of what it gives."""
+    planned = plan(goal, compensate=measure)
+    said = approval("Go on?", show=planned, form=Verdict, timeout="24h", quorum=2)
+    assert_type(said, Verdict)
+    sleep("1h", after=said)
+    sleep(cron="0 9 * * 1-5", tz="Europe/Berlin")
+    assert_type(wait_for_signal("go", type=Verdict), Verdict)
+    pages = fetch.map([goal], concurrency=10)
+    assert_type(pages, list[Page])
+    assert_type(fetch.map([goal], tolerate="5%"), list[Page | None])
+    assert_type(sized.detached(Page(goal))["child_run_id"], str)
+    wait_for_event("order.paid", match={"order.id": goal}, timeout="1h", on_failure=measure)
+    agent("critic", {"goal": goal}, metadata={"role": "critic"})
+    sub_workflow("newsletter", goal, detach=True)
+    respond(pages, status=202, headers={"x-pages": "1"})
+    size = sized(Page(goal))
+    assert_type(size, int)
+    return size
+
+
 async def use() -> None:
     """What a caller sees."""
     page = await fetch.start("https://example.org", id="one")
@@ -69,4 +119,6 @@ async def use() -> None:
     thought = await think.start("goal", metadata={"tenant": "a"})
     assert_type(await thought.result(), Page)
     assert_type((await flow.start("goal")).run_id, str)
+    assert_type(await plan.start("goal"), Handle[Any])
+    assert_type(await (await every_kind.start("goal")).result(), int)
     assert_type(measure.delay(Page("text")).result_sync(timeout=3), int)

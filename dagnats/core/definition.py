@@ -24,13 +24,14 @@ from dagnats.core.model import (
     CancelOn,
     Condition,
     Config,
+    PlannerConfig,
     Problem,
     RetryPolicy,
     Step,
     Workflow,
 )
 from dagnats.core.reader import Reader
-from dagnats.limits import RETRY_DELAY_MIN_MS
+from dagnats.limits import RETRIES_MAX, RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
@@ -98,15 +99,17 @@ def _read_cancel_on(reader: Reader, data: Mapping[str, Any]) -> tuple[CancelOn, 
     for number, raw in enumerate(reader.get("workflow", data, "cancel_on", list, [])):
         where = f"workflow.cancel_on[{number}]"
         watch = reader.members(where, raw, "it is no object", 'write {"event": …, "match": {…}}')
-        if watch is not None:
-            reader.keys(where, watch, CANCEL_KEYS)
-            watches.append(
-                CancelOn(
-                    event=reader.get(where, watch, "event", str, ""),
-                    match=read_match(reader, where, watch),
-                    timeout_ms=reader.duration(where, watch, "timeout"),
-                )
+        if watch is None:
+            watches.append(CancelOn(event=f"?{number}"))  # it keeps the places of the others
+            continue
+        reader.keys(where, watch, CANCEL_KEYS)
+        watches.append(
+            CancelOn(
+                event=reader.get(where, watch, "event", str, ""),
+                match=read_match(reader, where, watch),
+                timeout_ms=reader.duration(where, watch, "timeout"),
             )
+        )
     return tuple(watches)
 
 
@@ -192,6 +195,9 @@ def _initial_delay(reader: Reader, where: str, data: Mapping[str, Any]) -> int:
 def _read_retries(reader: Reader, where: str, data: Mapping[str, Any]) -> RetryPolicy | None:
     """The legacy shorthand: N retries, five seconds apart."""
     retries = reader.get(where, data, "retries", int, 0)
+    if not 0 <= retries <= RETRIES_MAX:
+        reader.problem(f"{where}.retries", f"{retries} retries", f"use 0 … {RETRIES_MAX}")
+        return None
     if not retries:
         return None
     return RetryPolicy(attempts=retries + 1, initial_ms=_DEFAULT_RETRY_DELAY_MS)
@@ -219,17 +225,32 @@ def _read_config(reader: Reader, where: str, data: Mapping[str, Any], kind: str)
         reader.problem(where, 'both "loop" and "config" are given', "keep one; they mean the same")
     key = "loop" if data.get("loop") is not None else "config"
     module = KINDS[kind]
-    if not module.CONFIG_KEYS or (key == "loop" and kind != "agent_loop"):
+    if not module.CONFIG_KEYS:
         if data.get(key):
-            what = f'"{key}" is for steps with settings'
-            reader.problem(where, what, 'add "type": "agent_loop" or remove it')
-        if not module.CONFIG_KEYS:
-            return None
+            cure = 'name the type that they are of, for example "type": "agent_loop", or remove it'
+            reader.problem(where, f'"{key}" holds settings, which a {kind} has none of', cure)
+        return None
+    if key == "loop" and kind != "agent_loop":
+        what = f'"loop" is for agent loops, and this is of type "{kind}"'
+        reader.problem(where, what, 'write its settings under "config"')
+        return None
     settings = reader.get(where, data, key, dict, {})
     where = f"{where}.{key}"
     reader.keys(where, settings, module.CONFIG_KEYS)
     config: Config = module.read(reader, where, settings)
+    if isinstance(config, PlannerConfig):
+        _check_usual(reader, f"{where}.tasks", config)
     return config
+
+
+def _check_usual(reader: Reader, where: str, config: PlannerConfig) -> None:
+    """What a planner says of its tasks is a part of a step; wrong, it would spoil every plan."""
+    for name, usual in config.tasks.items():
+        inner = Reader()
+        read_step(inner, 0, {**usual, "id": name}, legacy=True)
+        for problem in inner.problems:
+            place = problem.where.removeprefix(f'step "{name}"')
+            reader.problem(f"{where}.{name}{place}", problem.what, problem.cure)
 
 
 # -- writing ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from dagnats.core import durations
 from dagnats.core.model import STRATEGIES, Problem, RetryPolicy
 from dagnats.limits import METADATA_ENTRIES_MAX, NAME_LENGTH_MAX, RETRIES_MAX
 
@@ -27,14 +28,14 @@ def duration_problems(where: str, value_ms: int, most_ms: int) -> Iterator[Probl
     if value_ms < 0:
         yield Problem(where, "is negative", "write a positive duration or leave it out")
     elif value_ms > most_ms:
-        hours = most_ms // 3_600_000
-        yield Problem(where, "is too long", f"write at most {hours}h")
+        what = f"{durations.text_of_ms(value_ms)} is too long"
+        yield Problem(where, what, f"write at most {durations.text_of_ms(most_ms)}")
 
 
 def required_duration(where: str, value_ms: int, most_ms: int) -> Iterator[Problem]:
     """Problems of a duration that must be there."""
     if value_ms == 0:
-        cure = f'write for example "1h"; at most {most_ms // 3_600_000}h'
+        cure = f'write for example "1h"; at most {durations.text_of_ms(most_ms)}'
         yield Problem(where, "it would end at once", cure)
     yield from duration_problems(where, value_ms, most_ms)
 
@@ -43,6 +44,12 @@ def count_problems(where: str, value: int, least: int, most: int) -> Iterator[Pr
     """Problems of a number with bounds."""
     if not least <= value <= most:
         yield Problem(where, f"{value} is out of bounds", f"use {least} … {most}")
+
+
+def path_problems(where: str, path: str) -> Iterator[Problem]:
+    """Problems of a path into JSON, as it is written with dots."""
+    if path and "" in path.split("."):
+        yield Problem(where, f'"{path}" is not a dot-path', 'write for example "order.id"')
 
 
 def metadata_problems(where: str, metadata: Mapping[str, str]) -> Iterator[Problem]:

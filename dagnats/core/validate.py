@@ -14,6 +14,7 @@ from dagnats.core.problems import (
     duration_problems,
     metadata_problems,
     name_problems,
+    path_problems,
     retry_problems,
 )
 from dagnats.core.schemas import schema_problem
@@ -36,7 +37,11 @@ def problems_of(workflow: Workflow) -> list[Problem]:
     return [
         *_workflow_problems(workflow, known),
         *_graph_problems(workflow, known),
-        *(problem for step in workflow.steps for problem in _step_problems(step, known)),
+        *(
+            problem
+            for number, step in enumerate(workflow.steps)
+            for problem in _step_problems(number, step, known)
+        ),
     ]
 
 
@@ -64,10 +69,7 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
     yield from duration_problems("workflow.timeout", workflow.timeout_ms, DURATION_MAX_MS)
     if workflow.default_retry:
         yield from retry_problems("workflow.default_retry", workflow.default_retry)
-    if workflow.idempotency_key and "" in workflow.idempotency_key.split("."):
-        yield Problem(
-            "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
-        )
+    yield from path_problems("workflow.idempotency_key", workflow.idempotency_key)
     for key in ("input_schema", "output_schema"):
         problem = schema_problem(getattr(workflow, key))
         if problem:
@@ -85,7 +87,7 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
 
 def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
     for step_id, count in Counter(step.id for step in workflow.steps).items():
-        if count > 1:
+        if count > 1 and step_id:
             yield Problem(f'step "{step_id}"', f"{count} steps have this id", "give each its own")
     for step in workflow.steps:
         for name in step.depends_on:
@@ -171,9 +173,11 @@ def _aux_problems(where: str, step: Step, role: str) -> Iterator[Problem]:
         yield Problem(where, f"it is {article} {role} step and has compensate", "remove compensate")
 
 
-def _step_problems(step: Step, known: set[str]) -> Iterator[Problem]:
-    where = f'step "{step.id}"'
-    if not _STEP_ID.match(step.id):
+def _step_problems(number: int, step: Step, known: set[str]) -> Iterator[Problem]:
+    where = f'step "{step.id}"' if step.id else f"steps[{number}]"
+    if not step.id:
+        yield Problem(where, "the id is missing", 'give it one: "id": "…"')
+    elif not _STEP_ID.match(step.id):
         cure = f"use 1 to {NAME_LENGTH_MAX} letters, digits, '_', '-' or '.'"
         yield Problem(where, "the id cannot be used", cure)
     if step.kind not in KINDS:

@@ -12,6 +12,7 @@ from dagnats import AgentContext, App, Client, Handle, Task, WorkflowBuilder, er
 from dagnats.core import definition
 from dagnats.core.events import AUTHORS, Fact
 from dagnats.core.kinds import FILE_NAMES, KINDS
+from dagnats.core.matching import MATCH_KEYS
 from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
@@ -84,11 +85,8 @@ def test_settings_have_a_heading_and_a_default_each():
 def test_workflow_files_have_every_key():
     """Every key and every type of a workflow file is on its page."""
     known = {*definition.WORKFLOW_KEYS, *definition.STEP_KEYS, *definition.RETRY_KEYS}
-    known |= {
-        *(key for kind in KINDS.values() for key in kind.CONFIG_KEYS),
-        *FILE_NAMES,
-        *("step_id", "field", "op", "value"),
-    }
+    known |= {*definition.CANCEL_KEYS, *MATCH_KEYS, *FILE_NAMES, "step_id", "field", "op", "value"}
+    known |= {key for kind in KINDS.values() for key in kind.CONFIG_KEYS}
     missing = (
         known - code_words("workflow-file.md") - set(re.findall(r"\w+", text("workflow-file.md")))
     )

@@ -61,10 +61,10 @@ async def test_s023_a_cycle_is_refused(d):
 @pytest.mark.parametrize(
     ("options", "where"),
     [
-        ({"retries": -1}, "max_attempts"),
+        ({"retries": -1}, "retries: -1 retries"),
         ({"retry": {"max_attempts": -1}}, "max_attempts"),
         ({"retry": {"max_attempts": 100_001}}, "max_attempts"),
-        ({"retries": 100_001}, "max_attempts"),
+        ({"retries": 100_001}, "retries: 100001 retries"),
         ({"timeout": -1}, "timeout"),
         ({"timeout": "-5s"}, "timeout"),
         ({"timeout": "24h1s"}, "timeout"),

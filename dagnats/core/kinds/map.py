@@ -6,6 +6,7 @@ time limit. Failed items are tolerated as far as the map says: their places in t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from dagnats.limits import MAP_ITEMS_DEFAULT, MAP_ITEMS_MAX
 CONFIG_KEYS: Final = ("max_items", "concurrency", "tolerate", "loop")
 NEEDS_TASK: Final = True
 _ALL_PERCENT: Final = 100
+_PERCENT: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%\Z")
 _items = msgspec.json.Decoder(list[Raw])
 
 
@@ -68,9 +70,9 @@ def tolerance(written: object) -> tuple[int, float]:
     """
     if isinstance(written, int) and not isinstance(written, bool) and written >= 0:
         return written, 0.0
-    if isinstance(written, str) and written.endswith("%"):
+    if isinstance(written, str) and _PERCENT.match(written):
         percent = float(written[:-1])
-        if 0 <= percent <= _ALL_PERCENT:
+        if percent <= _ALL_PERCENT:
             return 0, percent
     raise ValueError(f"{written!r} is neither a count of items nor a percentage")
 

@@ -65,10 +65,23 @@ def read(reader: Reader, where: str, settings: Mapping[str, Any]) -> PlannerConf
         max_steps=reader.get(where, settings, "max_steps", int, PLAN_STEPS_MAX),
         max_depth=reader.get(where, settings, "max_depth", int, 0),
         allowed_tasks=reader.strings(where, settings, "allowed_tasks"),
-        tasks=reader.get(where, settings, "tasks", dict, {}),
-        schemas=reader.get(where, settings, "schemas", dict, {}),
+        tasks=_objects(reader, where, settings, "tasks"),
+        schemas=_objects(reader, where, settings, "schemas"),
         preview=_read_preview(reader, where, settings),
     )
+
+
+def _objects(
+    reader: Reader, where: str, settings: Mapping[str, Any], key: str
+) -> dict[str, dict[str, Any]]:
+    """The objects by name of an object's key; anything else in it is a problem."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, written in reader.get(where, settings, key, dict, {}).items():
+        cure = f'write {{"{name}": {{…}}}}'
+        members = reader.members(f"{where}.{key}.{name}", written, "it is no object", cure)
+        if members is not None:
+            found[name] = members
+    return found
 
 
 def _read_preview(reader: Reader, where: str, settings: Mapping[str, Any]) -> ApprovalConfig | None:

@@ -11,7 +11,7 @@ from dagnats.core.attempts import first_attempt
 from dagnats.core.commands import Command, Respond
 from dagnats.core.events import Outcome, StepPlanned
 from dagnats.core.model import Problem, RespondConfig, Step
-from dagnats.core.problems import count_problems, metadata_problems
+from dagnats.core.problems import count_problems, metadata_problems, path_problems
 from dagnats.core.reader import Reader
 from dagnats.core.scope import Scope, completed, failed
 from dagnats.core.state import COMPLETED, StepError, StepState
@@ -51,7 +51,9 @@ def problems(where: str, step: Step) -> Iterator[Problem]:
     yield from metadata_problems(f"{where}.headers", config.headers)
     for name, value in config.headers.items():
         if any(char in name + value for char in "\r\n") or not name:
-            yield Problem(f"{where}.headers.{name}", "it is no header", "remove line breaks")
+            what = f"{name!r}: {value!r} is no header"
+            yield Problem(f"{where}.headers", what, "give it a name, and remove line breaks")
+    yield from path_problems(f"{where}.body_from", config.body_from)
 
 
 # -- in runs ---------------------------------------------------------------------------------------

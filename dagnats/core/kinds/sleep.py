@@ -13,7 +13,7 @@ from dagnats.core.commands import Command
 from dagnats.core.events import Outcome, StepPlanned
 from dagnats.core.inputs import NULL
 from dagnats.core.model import Problem, SleepConfig, Step
-from dagnats.core.problems import duration_problems
+from dagnats.core.problems import duration_problems, path_problems
 from dagnats.core.reader import Reader
 from dagnats.core.scope import Scope, completed, failed, waiting
 from dagnats.core.state import StepError, StepState
@@ -22,6 +22,7 @@ from dagnats.limits import DURATION_MAX_MS
 
 CONFIG_KEYS: Final = ("duration", "cron", "timezone", "until_input_path")
 NEEDS_TASK: Final = False
+_ONE: Final = 'give exactly one of duration (such as "1h"), cron and until_input_path'
 
 
 # -- in files --------------------------------------------------------------------------------------
@@ -32,9 +33,8 @@ def read(reader: Reader, where: str, settings: Mapping[str, Any]) -> SleepConfig
     given = [
         key for key in ("duration", "cron", "until_input_path") if settings.get(key) is not None
     ]
-    if len(given) != 1:
-        what = f"it has {' and '.join(given)}" if given else "it says nothing of when it ends"
-        reader.problem(where, what, "give exactly one of duration, cron and until_input_path")
+    if len(given) > 1:
+        reader.problem(where, f"it has {' and '.join(given)}", _ONE)
     return SleepConfig(
         duration_ms=reader.duration(where, settings, "duration"),
         cron=reader.get(where, settings, "cron", str, ""),
@@ -56,7 +56,10 @@ def write(config: SleepConfig) -> dict[str, Any]:
 def problems(where: str, step: Step) -> Iterator[Problem]:
     """A time that can be worked out."""
     config, where = _config(step), f"{where}.config"
+    if not (config.duration_ms or config.cron or config.until_input_path):
+        yield Problem(where, "it would end at once", _ONE)
     yield from duration_problems(f"{where}.duration", config.duration_ms, DURATION_MAX_MS)
+    yield from path_problems(f"{where}.until_input_path", config.until_input_path)
     if config.cron:
         for field, message, cure in instants.cron_problems(config.cron, config.timezone):
             yield Problem(f"{where}.{field}", message, cure)

@@ -42,9 +42,9 @@ BROKEN = {
         ['"step"', '"step_id"', 'step "a".skip_if'],
     ),
     "a type": (flow("w", {"id": "a", "type": "agent-loop"}), ['"agent-loop"', '"agent_loop"']),
-    "a type of later": (
+    "a task of an approval": (
         flow("w", {"id": "a", "type": "approval"}),
-        ["approval", "not supported yet"],
+        ['step "a"', 'has no task; remove "task"'],
     ),
     "a feature of later": (
         flow("w", {"id": "a"}, triggers=[{"cron": "* * * * *"}]),

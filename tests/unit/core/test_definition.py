@@ -178,7 +178,7 @@ def test_settings_of_a_plain_task(key):
     _, problems = step(**{key: {"max_iterations": 3}})
 
     assert len(problems) == 1
-    assert 'add "type": "agent_loop"' in problems[0]
+    assert 'for example "type": "agent_loop"' in problems[0]
 
 
 def test_retries_are_a_shorthand():
