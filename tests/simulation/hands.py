@@ -149,6 +149,11 @@ class SlowLog:
         await self._slow.way()
         return found
 
+    async def last(self, subject: str) -> Entry | None:
+        """The last message of a literal subject."""
+        await self._slow.way()
+        return await self._log.last(subject)
+
     async def last_seq(self) -> int:
         """The sequence of the log's last message."""
         await self._slow.way()
@@ -222,10 +227,10 @@ class SlowDocuments:
         await self._slow.way(self._more)
         await self._documents.delete(key)
 
-    async def all(self) -> dict[str, tuple[bytes, int]]:
+    async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
         """Every key with its value and revision."""
         await self._slow.way(self._more)
-        found = await self._documents.all()
+        found = await self._documents.all(prefix)
         await self._slow.way(self._more)
         return found
 

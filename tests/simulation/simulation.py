@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Raw
 
 from dagnats.client import Client
-from dagnats.starting import append_start
 from dagnats.core.events import RunStarted
 from dagnats.errors import PublishFailed, RunAlreadyStarted
 from dagnats.memory.clock import VirtualClock
@@ -21,6 +20,7 @@ from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
 from dagnats.scheduler import partition
+from dagnats.starting import append_start
 from dagnats.wire import subjects
 from tests.simulation.flows import FLOWS, Flow, Script, flow
 from tests.simulation.hands import Gremlin, Slow

@@ -13,6 +13,7 @@ from dagnats.core.commands import ArmTimer
 from dagnats.core.machine import outstanding
 from dagnats.memory.log import MemoryFeed
 from dagnats.memory.stream import Stream
+from dagnats.ports import Append
 from dagnats.scheduler.loading import Loaded, Loader
 from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Partition
@@ -24,7 +25,7 @@ from tests.simulation.test_simulation import play
 
 WORLDS_MAX = 300
 _numbers = itertools.count()
-_load, _message, _forget = Loader.load, Performer.message, Partition.forget
+_load, _message, _forget = Loader.load, Performer.deeds, Partition.forget
 _take, _collect, _swap = MemoryFeed.next, Partition._collect, SlowDocuments.swap
 
 
@@ -62,7 +63,11 @@ async def timers_left_alone(self, run_id):
 
 async def nameless(self, run, command):
     """Message ids that say nothing."""
-    return replace(await _message(self, run, command), msg_id=f"id{next(_numbers)}")
+    deeds = await _message(self, run, command)
+    return [
+        replace(deed, msg_id=f"id{next(_numbers)}") if isinstance(deed, Append) else deed
+        for deed in deeds
+    ]
 
 
 async def remembering(self):
@@ -109,7 +114,7 @@ FAULTS = {
     "nonce not looked at": [(Loader, "authentic", lambda self, run_id, event: True)],
     "fence always true": [(Ownership, "fence", lambda self, partition: lambda: True)],
     "timers not armed again": [(Loader, "load", timers_left_alone)],
-    "ids without meaning": [(Performer, "message", nameless)],
+    "ids without meaning": [(Performer, "deeds", nameless)],
     "memory outlives a failure": [(Partition, "forget", remembering)],
     "starts taken for new": [(Partition, "forget", no_horizon)],
     "stolen facts not missed": [(MemoryFeed, "next", unaware)],
