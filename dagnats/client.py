@@ -17,15 +17,16 @@ from msgspec import Raw
 from dagnats import convert, listing, payloads, reading, streaming
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
-from dagnats.core.events import CancelRequested, RunStarted
+from dagnats.core.events import CancelRequested, RetryRequested, RunStarted
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
-from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, RUNNING
+from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING
 from dagnats.core.validate import problems_of
 from dagnats.dead import DeadLetters
 from dagnats.errors import (
     BrokerUnavailable,
+    CodecError,
     DefinitionError,
     InvalidInput,
     ResultTimeout,
@@ -39,7 +40,7 @@ from dagnats.registry import Registry
 from dagnats.requests import Decided, Requests
 from dagnats.starting import append_start, checked_metadata, definition_of, not_found, start_key
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode
+from dagnats.wire.codec import encode, event_of
 from dagnats.wire.messages import ClosedMark
 
 _RECHECK_S = 5.0
@@ -162,7 +163,21 @@ class Client(listing.Lists, Requests):
             subjects.mark(self._partition(run_id), run_id, "closed")
         )
         mark = _mark.decode(entry.payload) if entry else None
-        return mark if mark and mark.status != RUNNING else None
+        if entry is None or mark is None or mark.status == RUNNING:
+            return None
+        if mark.status == FAILED and await self._asked_to_go_on(run_id, entry.seq, mark.epoch):
+            return None  # its scheduler has only not come to it yet
+        return mark
+
+    async def _asked_to_go_on(self, run_id: str, closed_seq: int, epoch: int) -> bool:
+        """Whether somebody asked for the run to be opened again since it was closed."""
+        last = await self.outside.log.last(subjects.fact(self._partition(run_id), run_id, "client"))
+        if last is None or last.seq < closed_seq:
+            return False
+        with suppress(CodecError):
+            fact = event_of(last).fact
+            return isinstance(fact, RetryRequested) and fact.epoch == epoch + 1
+        return False
 
     async def rerun(self, run_id: str, input: Any = UNSET) -> Handle[Any]:
         """Start a run's workflow anew, as it is registered now, with the run's input or another.

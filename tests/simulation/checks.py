@@ -121,7 +121,8 @@ def look(simulation: Simulation) -> None:
 def _world_problems(simulation: Simulation) -> Iterator[str]:
     for scheduler in simulation.schedulers:
         for number, partition in scheduler.partitions.items():
-            if partition.runs_in_memory:
+            # One whose claim is over lets go with its next renewal, which may be still to come.
+            if partition.runs_in_memory and partition.fence():
                 yield f"{scheduler.name} keeps {list(partition._runs)} of partition {number}"
     armed = list(simulation.world.timers._armed)
     if armed:
