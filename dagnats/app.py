@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Never, ParamSpec, Protocol, Self, TypeVar, 
 from dagnats.client import Client
 from dagnats.context import AgentContext, Context
 from dagnats.core.durations import Duration
-from dagnats.core.model import LoopConfig, Workflow
+from dagnats.core.model import LoopConfig, Sticky, Workflow
 from dagnats.errors import DefinitionError, DuplicateName
 from dagnats.jetstream.outside import JetStream
 from dagnats.options import milliseconds, refuse_unknown
@@ -25,9 +25,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
 
-_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
+_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata", "singleton")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
-_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key")
+_WORKFLOW_OPTIONS = ("name", "timeout", "version", "retry", "idempotency_key", "sticky")
 
 
 class TaskDecorator(Protocol):
@@ -106,7 +106,7 @@ class App:
     @overload
     def task(
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None,
+        group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
     ) -> TaskDecorator: ...  # fmt: skip
 
     def task(self, function: Any = None, **options: Any) -> Any:
@@ -115,7 +115,8 @@ class App:
         Args:
             function: The handler: ``async def``, or plain ``def``, which runs in a thread.
             **options: ``name`` (default: the function's), ``retry`` (a ``Retry`` or a number of executions;
-                default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``.
+                default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``,
+                ``singleton``: one execution at a time, over all workers.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
@@ -131,7 +132,8 @@ class App:
         self, *_bare: Never, max_iterations: int, max_duration: Duration | None = None,
         loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+        group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
+        **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
         """Register a function that runs again and again until it returns a value instead of ``Continue``.
 
@@ -140,11 +142,12 @@ class App:
             max_duration: For the whole loop, from its first dispatch.
             loop_delay: Pause between iterations.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
-                ``group`` and ``metadata``.
+                ``group``, ``metadata`` and ``singleton`` (one iteration at a time; runs may take turns).
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
+            singleton: See ``name``.
             *_bare: Nothing: ``@app.agent_loop`` alone would be a loop without a bound.
             **unknown: Refused, with a guess at what was meant.
 
@@ -171,6 +174,7 @@ class App:
             "timeout": timeout,
             "group": group,
             "metadata": metadata,
+            "singleton": singleton,
         }
         decorate: Any = lambda decorated: self._add_task(decorated, options, loop)  # noqa: E731
         return decorate
@@ -192,6 +196,7 @@ class App:
             group=given.get("group") or "",
             metadata=given.get("metadata"),
             loop=loop,
+            singleton=_flag(f"{where}: singleton", given.get("singleton")),
         )
         task: Task[..., Any] = Task(self, function, name, options)
         if name in self.tasks:
@@ -208,7 +213,7 @@ class App:
     @overload
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
-        retry: Retry | int | None = None, idempotency_key: str = "",
+        retry: Retry | int | None = None, idempotency_key: str = "", sticky: Sticky = "",
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
     def workflow(self, function: Any = None, **options: Any) -> Any:
@@ -217,7 +222,8 @@ class App:
         Args:
             function: Runs once, now; its parameters stand for the run's input.
             **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
-                ``idempotency_key``: a path into the input whose value names the run.
+                ``idempotency_key``: a path into the input whose value names the run, ``sticky``: ``"soft"``
+                or ``"hard"``, to have a run's steps on one worker, if it has room or whatever happens.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -241,6 +247,7 @@ class App:
             version=str(given.get("version") or "1"),
             retry=policy_of(retry, f"workflow {name}") if retry is not None else None,
             idempotency_key=given.get("idempotency_key") or "",
+            sticky=given.get("sticky") or "",
         )  # fmt: skip
         self.flows[name] = flow
         return flow
@@ -304,6 +311,12 @@ class App:
             # A fork takes no threads along: the loop of the parent would never answer here.
             self._background = _Background()
         return self._background.run(work)
+
+
+def _flag(where: str, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise DefinitionError(f"{where}={value!r}; write True or False")
+    return bool(value)
 
 
 class _Background:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagnats.core.durations import Duration
-from dagnats.core.model import Condition, LoopConfig, Step, Workflow
+from dagnats.core.model import Condition, LoopConfig, Step, Sticky, Workflow
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError
 from dagnats.options import milliseconds, refuse_unknown
@@ -24,6 +24,7 @@ from dagnats.workflow import policy_of
 
 _STEP_OPTIONS = (
     "task", "after", "input", "timeout", "retry", "skip_if", "when", "on_failure", "group", "metadata",
+    "singleton",
 )  # fmt: skip
 
 
@@ -45,18 +46,20 @@ class WorkflowBuilder:
         version: For people.
         retry: For steps that have none.
         idempotency_key: A path into the input whose value names the run.
+        sticky: ``"soft"`` or ``"hard"``: a run's steps on one worker, if it has room or whatever happens.
         input_schema: JSON Schema that inputs are checked against at the caller.
     """
 
     def __init__(
         self, name: str, *, timeout: Duration | None = None, version: str = "1", retry: Retry | int | None = None,
-        idempotency_key: str = "", input_schema: Mapping[str, Any] | None = None,
+        idempotency_key: str = "", sticky: Sticky = "", input_schema: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._name = name
         self._timeout_ms = milliseconds(f"workflow {name}: timeout", timeout)
         self._version = version
         self._retry = policy_of(retry, f"workflow {name}") if retry is not None else None
         self._idempotency_key = idempotency_key
+        self._sticky: Sticky = sticky
         self._input_schema = dict(input_schema) if input_schema is not None else None
         self._output: Any = None
         self._steps: list[Step] = []
@@ -69,7 +72,7 @@ class WorkflowBuilder:
             **options: ``task`` (a name, or a ``Task`` with the options of its decorator, which those
                 given here win over; default: the step's id), ``after`` (ids of steps),
                 ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` (a step's
-                id), ``group``, ``metadata``.
+                id), ``group``, ``metadata``, ``singleton`` (a hint: what counts is the task's own).
 
         Raises:
             UnknownOption, DefinitionError.
@@ -98,7 +101,7 @@ class WorkflowBuilder:
         )
         task = options.get("task") or step_id
         given: dict[str, Any] = {"depends_on": _names(options.get("after"))}
-        for key in ("group", "input", "skip_if", "when", "on_failure"):
+        for key in ("group", "input", "skip_if", "when", "on_failure", "singleton"):
             if options.get(key) is not None:
                 given[key] = options[key]
         if options.get("timeout") is not None:
@@ -129,7 +132,7 @@ class WorkflowBuilder:
         workflow = Workflow(
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
-            input_schema=self._input_schema,
+            input_schema=self._input_schema, sticky=self._sticky,
         )  # fmt: skip
         problems = problems_of(workflow)
         if problems:

@@ -14,7 +14,7 @@ LATER: Final = {
     "budget": "budgets", "concurrency": "task limits", "rate": "rate limits", "key": "keyed limits",
     "isolate": "process isolation", "priority": "priorities", "run_at": "scheduled runs",
     "max_runs": "run limits", "singleton": "singletons", "compensate": "compensation",
-    "allowed_tasks": "planners", "sticky": "worker affinity",
+    "allowed_tasks": "planners",
 }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
 class TaskOptions:
     """What a decorator was given, checked."""
 
-    __slots__ = ("group", "loop", "metadata", "retry", "retry_on", "timeout_ms")
+    __slots__ = ("group", "loop", "metadata", "retry", "retry_on", "singleton", "timeout_ms")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class TaskOptions:
         group: str = "",
         metadata: Mapping[str, str] | None = None,
         loop: LoopConfig | None = None,
+        singleton: bool = False,
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
@@ -66,6 +67,7 @@ class TaskOptions:
         self.group = group
         self.metadata = dict(metadata or {})
         self.loop = loop
+        self.singleton = singleton
 
 
 class Startable(Generic[P, R]):
@@ -191,6 +193,7 @@ class Task(Startable[P, R]):
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
             "timeout_ms": options.timeout_ms, "loop": options.loop, "metadata": options.metadata,
+            "singleton": options.singleton,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 import msgspec
 
 from dagnats import convert
-from dagnats.core.model import Condition, RetryPolicy, Step, Workflow
+from dagnats.core.model import Condition, RetryPolicy, Step, Sticky, Workflow
 from dagnats.core.templates import holes, literal
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError, InvalidInput
@@ -280,7 +280,7 @@ class Flow(Startable[P, R]):
 
     def __init__(
         self, home: Home, function: Callable[P, R], name: str, *, timeout_ms: int = 0, version: str = "1",
-        retry: RetryPolicy | None = None, idempotency_key: str = "",
+        retry: RetryPolicy | None = None, idempotency_key: str = "", sticky: Sticky = "",
     ) -> None:  # fmt: skip
         super().__init__(home, name, convert.Signature(function, (), ()))
         functools.update_wrapper(self, function)
@@ -291,7 +291,7 @@ class Flow(Startable[P, R]):
         steps, output, self._returns = _trace(function, name, self.signature)
         self._definition = Workflow(
             name=name, version=version, steps=steps, timeout_ms=timeout_ms, default_retry=retry,
-            idempotency_key=idempotency_key, output=output,
+            idempotency_key=idempotency_key, sticky=sticky, output=output,
         )  # fmt: skip
         problems = problems_of(self._definition)
         if problems:

@@ -30,12 +30,12 @@ from dagnats.limits import RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
-    "concurrency": "run limits", "sticky": "worker affinity", "priority": "priorities",
+    "concurrency": "run limits", "priority": "priorities",
     "cancel_on": "external events", "singleton": "singletons", "triggers": "triggers",
 }  # fmt: skip
 LATER_STEP: Final = {
     "compensate": "compensation", "rate_limit": "rate limits", "keyed_rate_limit": "rate limits",
-    "max_task_concurrency": "task limits", "singleton": "singletons",
+    "max_task_concurrency": "task limits",
     "required_capabilities": "the control plane",
 }  # fmt: skip
 
@@ -122,11 +122,11 @@ _TYPE_NAMES: Final[dict[type | tuple[type, ...], str]] = {
 
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
-    "output_schema", "output", "aux_steps", "$schema", *LATER_WORKFLOW,
+    "output_schema", "output", "sticky", "aux_steps", "$schema", *LATER_WORKFLOW,
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
-    "when", "on_failure", "worker_group", "metadata", "input", *LATER_STEP,
+    "when", "on_failure", "worker_group", "singleton", "metadata", "input", *LATER_STEP,
 )  # fmt: skip
 RETRY_KEYS: Final = (
     "max_attempts", "strategy", "initial_delay", "max_delay", "multiplier", "jitter",
@@ -160,6 +160,7 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         timeout_ms=reader.duration("workflow", data, "timeout"),
         default_retry=_read_retry(reader, "workflow.default_retry", data.get("default_retry")),
         idempotency_key=reader.get("workflow", data, "idempotency_key", str, ""),
+        sticky=reader.get("workflow", data, "sticky", str, ""),
         output=data.get("output"),
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
@@ -201,6 +202,7 @@ def _read_step(reader: Reader, number: int, written: object, *, legacy: bool) ->
         loop=_read_loop(reader, where, data)
         if kind == "agent_loop"
         else _no_config(reader, where, data, kind),
+        singleton=reader.get(where, data, "singleton", bool, default=False),
         metadata={str(key): str(value) for key, value in metadata.items()},
     )
 
@@ -315,7 +317,7 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         data["timeout"] = durations.text_of_ms(workflow.timeout_ms)
     if workflow.default_retry:
         data["default_retry"] = _write_retry(workflow.default_retry)
-    for key in ("idempotency_key", "output", "input_schema", "output_schema"):
+    for key in ("idempotency_key", "sticky", "output", "input_schema", "output_schema"):
         value = getattr(workflow, key)
         if value not in (None, ""):
             data[key] = value
@@ -339,6 +341,7 @@ def _write_step(step: Step) -> dict[str, Any]:
         ("when", step.when, _write_condition),
         ("on_failure", step.on_failure, str),
         ("config", step.loop, _write_loop),
+        ("singleton", step.singleton, bool),
         ("metadata", step.metadata, dict),
     ]
     for key, value, write in writers:

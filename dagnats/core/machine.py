@@ -43,6 +43,7 @@ from dagnats.core.state import (
     step_of_ticket,
     ticket_text,
 )  # fmt: skip
+from dagnats.limits import NAME_LENGTH_MAX
 
 
 def new_run(run_id: str, graph: Graph | None) -> Run:
@@ -160,6 +161,17 @@ def _apply_outcome(draft: Draft, fact: Outcome) -> None:
     node, state = draft.graph.nodes[position], draft.state(position)
     if state.status == QUEUED and fact.ticket == ticket_text(node.step.id, state):
         draft.put(position, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
+        if draft.graph.workflow.sticky:
+            _bind(draft, fact)
+
+
+def _bind(draft: Draft, fact: Outcome) -> None:
+    """A hard sticky run stays with who completed its first step, a soft one goes with who did its last."""
+    known = 0 < len(fact.worker) <= NAME_LENGTH_MAX
+    if not known or isinstance(fact, StepFailed):
+        return
+    if draft.graph.workflow.sticky == "soft" or not draft.run.worker:
+        draft.run = replace(draft.run, worker=fact.worker)
 
 
 def _apply_timer(draft: Draft) -> tuple[Run, list[Command]]:

@@ -8,8 +8,10 @@ from msgspec import Raw, Struct
 
 Strategy = Literal["fixed", "linear", "exponential"]
 Operator = Literal["==", "!=", "<", ">", "<=", ">="]
+Sticky = Literal["", "soft", "hard"]
 
 STRATEGIES: Final = ("fixed", "linear", "exponential")
+STICKY: Final = ("", "soft", "hard")
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
@@ -55,7 +57,8 @@ class Step(Struct, frozen=True, kw_only=True):
 
     ``input`` is a template: JSON in which ``{"$input": "url"}`` and ``{"$step": "a", "path": "title"}``
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
-    object of all parents' outputs).
+    object of all parents' outputs). ``singleton`` is a hint for readers of the definition: what makes a
+    task run one at a time is how its workers registered it.
     """
 
     id: str
@@ -70,11 +73,15 @@ class Step(Struct, frozen=True, kw_only=True):
     when: Condition | None = None
     on_failure: str = ""
     loop: LoopConfig | None = None
+    singleton: bool = False
     metadata: dict[str, str] = {}
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
-    """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs."""
+    """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs.
+
+    ``sticky`` says whether a run's steps prefer (``soft``) or need (``hard``) the worker that did its first.
+    """
 
     name: str
     version: str = "1"
@@ -82,6 +89,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     timeout_ms: int = 0
     default_retry: RetryPolicy | None = None
     idempotency_key: str = ""
+    sticky: Sticky = ""
     output: Any = None
     input_schema: Any = None
     output_schema: Any = None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dagnats.core.kinds import KINDS, KINDS_LATER
 from dagnats.core.model import (
     OPERATORS,
+    STICKY,
     STRATEGIES,
     Advice,
     Condition,
@@ -51,6 +52,11 @@ def advice_on(workflow: Workflow) -> list[Advice]:
     if workflow.output_schema is not None:
         message = "output_schema is kept and shown, but outputs are not checked against it yet"
         advice.append(Advice("output_schema", message))
+    for step in workflow.steps:
+        if step.singleton:
+            cure = f"register task {step.task} with singleton=True, if it is not"
+            message = f'step "{step.id}" says singleton, which is for its workers to keep: {cure}'
+            advice.append(Advice("singleton", message))
     handlers = {step.on_failure for step in workflow.steps if step.on_failure}
     for step in workflow.steps:
         if step.id in handlers and (step.input is not None or step.skip_if or step.when):
@@ -74,10 +80,24 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield Problem(
             "workflow.idempotency_key", "is not a dot-path", 'write for example "order.id"'
         )
+    yield from _sticky_problems(workflow)
     problem = schema_problem(workflow.input_schema)
     if problem:
         yield Problem("workflow.input_schema", problem, "correct the schema")
     yield from _template_problems("workflow.output", workflow.output, known, None)
+
+
+def _sticky_problems(workflow: Workflow) -> Iterator[Problem]:
+    where = "workflow.sticky"
+    if workflow.sticky not in STICKY:
+        yield Problem(where, f'unknown mode "{workflow.sticky}"', 'use "soft" or "hard"')
+    if workflow.sticky == "hard" and not workflow.timeout_ms:
+        what = "a run would wait for ever for a worker that is gone"
+        yield Problem(where, what, 'give the workflow a timeout, or make it "soft"')
+    for step in workflow.steps if workflow.sticky else ():
+        if step.group:
+            what = f'the run stays with one worker, but step "{step.id}" needs one of group "{step.group}"'
+            yield Problem(where, what, "remove sticky, or the step's worker_group")
 
 
 def name_problems(where: str, name: str) -> Iterator[Problem]:

@@ -75,6 +75,8 @@ class Performer:
             timeout_ms=timeout,
             metadata=step.metadata,
             run_metadata=run.metadata,
+            sticky=run.graph.workflow.sticky,
+            worker=run.worker,
             error=state.error.message if state.error else "",
             budget_warn_at=step.loop.budget_warn_at if step.loop else 0,
             budget_force_at=step.loop.budget_force_at if step.loop else 0,

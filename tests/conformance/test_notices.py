@@ -194,3 +194,14 @@ async def test_a_token_that_is_told_is_kept(deployment, outside, other, run, cou
     found = await follow(outside, count, subjects.STREAMS, subject)
 
     assert [each.payload for each in found] == [b"%d" % number for number in range(count)]
+
+
+async def test_enough_answers_end_the_asking(deployment, outside, other, run):
+    """Who needs one answer does not wait for the others, nor for the time to be over."""
+    for process in (outside, other):
+        await process.notices.listen(subjects.ask(run), Answering(process, b"a"))
+    answers = await asyncio.wait_for(
+        outside.notices.ask(subjects.ask(run), b"?", 60_000, enough=1), 5
+    )
+
+    assert answers[0] == b"a?"

@@ -1,0 +1,84 @@
+"""The handlers that may run at once in a worker, and the tickets that wait for one of them to end.
+
+Pulls stay within the free slots (``slots``). Tickets that other workers hand over come on top of what was
+asked for, so now and then a ticket finds no slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from dagnats.ports import Delivery, TaskQueue
+from dagnats.wire.messages import TaskMessage
+from dagnats.worker.lease import Held, LeaseKeeper
+
+_PASSED_ON_MAX: Final = (
+    3  # deliveries; one that came so often waits here: nobody else is free either
+)
+
+
+class Room:
+    """So many ``slots``, ``free`` of them now; ``waiting``: the tickets (``<run>/<ticket>``) that wait for one."""
+
+    def __init__(self, slots: int, worker: str, queue: TaskQueue, keeper: LeaseKeeper) -> None:
+        self.slots = self.free = slots
+        self.waiting: set[str] = set()
+        self._worker = worker
+        self._queue = queue
+        self._keeper = keeper
+        self._closed = False
+        self._turns: deque[asyncio.Future[bool]] = deque()
+
+    def take(self) -> bool:
+        """Take a slot, if one is free."""
+        if self.free < 1:
+            return False
+        self.free -= 1
+        return True
+
+    async def wait(self, delivery: Delivery, message: TaskMessage) -> bool:
+        """Take the next slot that is given up, keeping the ticket's lease; False: it was given back."""
+        passed_on = delivery.delivered < _PASSED_ON_MAX and message.worker != self._worker
+        if passed_on or self._closed:
+            await self._queue.give_back(delivery.reply)
+            return False
+        key = f"{message.run}/{message.ticket}"
+        self.waiting.add(key)
+        self._keeper.hold(key, Held(delivery.reply))
+        try:
+            got = await self._turn()
+        finally:
+            self.waiting.discard(key)
+            self._keeper.release(key)
+        if not got:
+            await self._queue.give_back(delivery.reply)
+        return got
+
+    async def _turn(self) -> bool:
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give up a slot: to who has waited longest."""
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self.free += 1
+
+    def close(self) -> None:
+        """Send away who waits: nothing more begins here."""
+        self._closed = True
+        for turn in self._turns:
+            if not turn.done():
+                turn.set_result(False)
+        self._turns.clear()
