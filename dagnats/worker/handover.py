@@ -204,7 +204,8 @@ class Receiver:
         except msgspec.DecodeError as error:
             log.warning("something was handed over that is no ticket: %s", error)
             return
-        if self._promised.pop(key, 0.0) < self._clock.monotonic_ms():
+        until = self._promised.pop(key, None)
+        if until is None or until < self._clock.monotonic_ms():
             log.warning("%s was handed over too late; it comes again when its lease is over", key)
             return
         self._keeper.renew(given.reply)  # the sender has held it for a while

@@ -190,3 +190,23 @@ def test_advice_on_output_schemas():
         "output_schema"
     ]
     assert not advice_on(Workflow(name="w"))
+
+
+def test_sticky_runs():
+    """Hard needs an end to its waiting; one worker cannot be of a step's group as well."""
+    assert not problems("a", sticky="soft")
+    assert not problems("a", sticky="hard", timeout_ms=1)
+    [endless] = problems("a", sticky="hard")
+    assert "a run would wait for ever for a worker that is gone; give the workflow" in endless
+    [grouped] = problems("a", a_step("b", group="gpu"), sticky="soft")
+    assert 'step "b" needs one of group "gpu"' in grouped
+    [unknown] = problems("a", sticky="often")
+    assert 'unknown mode "often"' in unknown
+
+
+def test_advice_on_singletons():
+    """The hint of a step is for its workers to keep."""
+    [advice] = advice_on(a_workflow(a_step("a", task="t", singleton=True)))
+
+    assert advice.kind == "singleton"
+    assert "register task t with singleton=True" in advice.message
