@@ -10,13 +10,13 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from dagnats.limits import STICKY_PAUSE_MS, STICKY_SOFT_TRIES
 from dagnats.ports import Delivery, TaskQueue
 from dagnats.wire.messages import TaskMessage
 from dagnats.worker.lease import Held, LeaseKeeper
 
-_PASSED_ON_MAX: Final = (
-    3  # deliveries; one that came so often waits here: nobody else is free either
-)
+_PASSED_ON_MAX: Final = 3  # deliveries; what came so often waits: nobody else is free either
+_WAIT_S: Final = 15.0  # then others are asked again; our own requests for it are over by then
 
 
 class Room:
@@ -39,16 +39,22 @@ class Room:
         return True
 
     async def wait(self, delivery: Delivery, message: TaskMessage) -> bool:
-        """Take the next slot that is given up, keeping the ticket's lease; False: it was given back."""
-        passed_on = delivery.delivered < _PASSED_ON_MAX and message.worker != self._worker
-        if passed_on or self._closed:
+        """Take the next slot that is given up, keeping the ticket's lease; False: it was given back.
+
+        A ticket that others may run goes on to them first; one that only we may run stays.
+        """
+        ours = message.sticky if message.worker == self._worker else ""
+        if self._closed or (ours != "hard" and delivery.delivered < _PASSED_ON_MAX):
             await self._queue.give_back(delivery.reply)
+            return False
+        if ours == "soft" and delivery.delivered <= STICKY_SOFT_TRIES:
+            await self._queue.give_back(delivery.reply, STICKY_PAUSE_MS)
             return False
         key = f"{message.run}/{message.ticket}"
         self.waiting.add(key)
         self._keeper.hold(key, Held(delivery.reply))
         try:
-            got = await self._turn()
+            got = await self._turn(None if ours == "hard" else _WAIT_S)
         finally:
             self.waiting.discard(key)
             self._keeper.release(key)
@@ -56,15 +62,18 @@ class Room:
             await self._queue.give_back(delivery.reply)
         return got
 
-    async def _turn(self) -> bool:
+    async def _turn(self, wait_s: float | None) -> bool:
+        """Whether a slot came: not after that time, nor once the room has closed."""
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._turns.append(turn)
         try:
-            return await turn
+            await asyncio.wait([turn], timeout=wait_s)
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.result():
+            if turn.done() and turn.result():
                 self.leave()
+            turn.cancel()
             raise
+        return turn.result() if turn.done() else not turn.cancel()
 
     def leave(self) -> None:
         """Give up a slot: to who has waited longest."""

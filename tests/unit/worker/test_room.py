@@ -6,6 +6,7 @@ import pytest
 
 from dagnats.ports import Delivery
 from dagnats.wire.messages import TaskMessage
+from dagnats.worker import room as rooms
 from dagnats.worker.room import Room
 
 
@@ -14,9 +15,11 @@ class Queue:
 
     def __init__(self):
         self.back = []
+        self.delays_ms = []
 
     async def give_back(self, reply, delay_ms=0):
         self.back.append(reply)
+        self.delays_ms.append(delay_ms)
 
 
 class Keeper:
@@ -32,11 +35,12 @@ class Keeper:
         return self.kept.pop(key, None) is not None
 
 
-def ticket(name, delivered=1, worker=""):
-    """A delivery of a ticket, and the ticket."""
+def ticket(name, delivered=1, sticky=""):
+    """A delivery of a ticket, and the ticket; a sticky one is bound to us."""
     message = TaskMessage(
-        ticket=name, run="r", step="s", task="t", workflow="w", answer_to="", worker=worker
-    )
+        ticket=name, run="r", step="s", task="t", workflow="w", answer_to="", sticky=sticky,
+        worker="me" if sticky else "",
+    )  # fmt: skip
     return Delivery(1, 0, "subject", b"", f"reply-{name}", delivered), message
 
 
@@ -55,7 +59,30 @@ async def test_a_ticket_without_a_slot_goes_on_to_others(room):
     assert room._queue.back == ["reply-a"]
 
 
-@pytest.mark.parametrize("given", [{"delivered": 3}, {"worker": "me"}])
+async def test_a_soft_sticky_ticket_goes_back_for_a_while(room):
+    """It would rather run here, but not at any price; at first it may come back at once."""
+    assert not await room.wait(*ticket("a", delivered=2, sticky="soft"))
+    assert not await room.wait(*ticket("a", delivered=10, sticky="soft"))
+    assert room._queue.delays_ms == [0, 500]
+
+
+async def test_who_has_waited_for_long_goes_on_to_others(room, monkeypatch):
+    """A slot that comes later is not lost; a ticket that only we may run goes on waiting."""
+    monkeypatch.setattr(rooms, "_WAIT_S", 0.01)
+    stays = asyncio.ensure_future(room.wait(*ticket("stays", sticky="hard")))
+    assert not await room.wait(*ticket("a", delivered=3))
+    assert room._queue.back == ["reply-a"]
+    assert not stays.done()
+    room.leave()
+
+    assert await stays
+    room.leave()
+    assert room.free == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{"delivered": 3}, {"sticky": "hard"}, {"sticky": "soft", "delivered": 11}]
+)
 async def test_a_ticket_that_has_been_around_or_is_ours_waits_here(room, given):
     """With its lease kept, until a slot is given up."""
     waiting = asyncio.ensure_future(room.wait(*ticket("a", **given)))
@@ -73,7 +100,7 @@ async def test_who_has_waited_longest_is_next(room):
     order = []
 
     async def come(name):
-        assert await room.wait(*ticket(name, worker="me"))
+        assert await room.wait(*ticket(name, sticky="hard"))
         order.append(name)
         room.leave()
 
@@ -88,18 +115,18 @@ async def test_who_has_waited_longest_is_next(room):
 
 async def test_a_room_that_closes_gives_back_who_waits(room):
     """And who comes later."""
-    waiting = asyncio.ensure_future(room.wait(*ticket("a", worker="me")))
+    waiting = asyncio.ensure_future(room.wait(*ticket("a", sticky="hard")))
     await asyncio.sleep(0)
     room.close()
 
     assert not await waiting
-    assert not await room.wait(*ticket("b", worker="me"))
+    assert not await room.wait(*ticket("b", sticky="hard"))
     assert room._queue.back == ["reply-a", "reply-b"]
 
 
 async def test_who_is_cancelled_while_waiting_takes_no_slot(room):
     """Not even one that was given to it in the same moment."""
-    waiting = [asyncio.ensure_future(room.wait(*ticket(n, worker="me"))) for n in "ab"]
+    waiting = [asyncio.ensure_future(room.wait(*ticket(n, sticky="hard"))) for n in "ab"]
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
