@@ -11,7 +11,7 @@ import pytest
 from dagnats import App, Context, DefinitionError, RunFailed, WorkflowBuilder
 from dagnats.errors import RequestError
 from tests.support.deployment import deployment, eventually, holds_for, program
-from tests.support.processes import fleet
+from tests.support.processes import fleet, pause
 
 ROUTING_APP = str(Path(__file__).with_name("routing_app.py"))
 
@@ -135,6 +135,28 @@ async def test_s351_with_processes(broker, tmp_path):
     # Four slots a worker: a run whose worker was full for five seconds could have moved. None was.
     assert [run for run, pids in places.items() if len(pids) > 1] == []
     assert len({pid for pids in places.values() for pid in pids}) == 2
+
+
+@pytest.mark.faults
+async def test_a_worker_that_is_paused_is_not_waited_for_and_takes_nothing_late(broker, tmp_path):
+    """Offers that it hears after the pause come to nothing; only what it had in hand may run twice."""
+    record = tmp_path / "record"
+    async with (
+        fleet(broker, tmp_path, app=ROUTING_APP, workers=2, ROUTING_RECORD=str(record)) as f,
+        deployment(App("client"), broker=broker, partitions=16, schedulers=0, workers=0) as d,
+    ):
+        handles = [await d.client.start("together", number) for number in range(200)]
+        await eventually(lambda: record.exists() and len(record.read_text().splitlines()) > 100)
+        f.workers[0].pause()
+        await eventually(lambda: len(record.read_text().splitlines()) > 300, 30)
+        await pause(3)
+        f.workers[0].go_on()
+        assert [await handle.result(60) for handle in handles] == [n + 3 for n in range(200)]
+        lines = record.read_text().splitlines()
+        assert await d.dead() == []
+    steps = Counter(tuple(line.split()[:2]) for line in lines)
+    assert len(steps) == 600
+    assert len(lines) <= 600 + 2 * 4, "four slots: what ran, and what was asked for, at the pause"
 
 
 async def test_a_soft_run_goes_on_elsewhere_when_its_worker_is_gone():
