@@ -13,7 +13,7 @@ from dagnats.client import Client
 from dagnats.configs import CancelOn, loop_config, planner_config, watches
 from dagnats.context import Context
 from dagnats.core.durations import Duration
-from dagnats.core.model import LoopConfig, PlannerConfig, Workflow
+from dagnats.core.model import LoopConfig, PlannerConfig, Sticky, Workflow
 from dagnats.decorators import LoopDecorator, PlannerDecorator, TaskDecorator
 from dagnats.errors import DefinitionError, DuplicateName
 from dagnats.jetstream.outside import JetStream
@@ -27,9 +27,12 @@ from dagnats.workflow import Flow
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata")
+_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata", "singleton")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
-_PLANNER_OPTIONS = (*_TASK_OPTIONS, "allowed_tasks", "max_steps", "max_depth", "preview")
+_PLANNER_OPTIONS = (
+    *(name for name in _TASK_OPTIONS if name != "singleton"),
+    *("allowed_tasks", "max_steps", "max_depth", "preview"),
+)
 _SCHEMA_OPTIONS = ("input_schema", "output_schema")
 _WORKFLOW_OPTIONS = (
     "name",
@@ -38,6 +41,7 @@ _WORKFLOW_OPTIONS = (
     "retry",
     "idempotency_key",
     "cancel_on",
+    "sticky",
     *_SCHEMA_OPTIONS,
 )
 
@@ -80,7 +84,7 @@ class App:
     @overload
     def task(
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None,
+        group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
     ) -> TaskDecorator: ...  # fmt: skip
 
     def task(self, function: Any = None, **options: Any) -> Any:
@@ -89,7 +93,8 @@ class App:
         Args:
             function: The handler: ``async def``, or plain ``def``, which runs in a thread.
             **options: ``name`` (default: the function's), ``retry`` (a ``Retry`` or a number of executions;
-                default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``.
+                default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``,
+                ``singleton``: one execution at a time, over all workers.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
@@ -105,7 +110,8 @@ class App:
         self, *_bare: Never, max_iterations: int, max_duration: Duration | None = None,
         loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+        group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
+        **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
         """Register a function that runs again and again until it returns a value instead of ``Continue``.
 
@@ -114,11 +120,12 @@ class App:
             max_duration: For the whole loop, from its first dispatch.
             loop_delay: Pause between iterations.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
-                ``group`` and ``metadata``.
+                ``group``, ``metadata`` and ``singleton`` (one iteration at a time; runs may take turns).
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
+            singleton: See ``name``.
             *_bare: Nothing: ``@app.agent_loop`` alone would be a loop without a bound.
             **unknown: Refused, with a guess at what was meant.
 
@@ -133,6 +140,7 @@ class App:
             "timeout": timeout,
             "group": group,
             "metadata": metadata,
+            "singleton": singleton,
         }
         decorate: Any = lambda decorated: _registered(self, decorated, options, loop)  # noqa: E731
         return decorate
@@ -185,7 +193,8 @@ class App:
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
         retry: Retry | int | None = None, idempotency_key: str = "", cancel_on: Sequence[CancelOn] = ...,
-        input_schema: Mapping[str, Any] | None = ..., output_schema: Mapping[str, Any] | None = ...,
+        sticky: Sticky = "", input_schema: Mapping[str, Any] | None = ...,
+        output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
     def workflow(self, function: Any = None, **options: Any) -> Any:
@@ -195,8 +204,9 @@ class App:
             function: Runs once, now; its parameters stand for the run's input.
             **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
                 ``idempotency_key``: a path into the input whose value names the run; ``cancel_on``: events that cancel
-                a run (``CancelOn``); ``input_schema`` and ``output_schema``: instead of those of the
-                annotations; None for none.
+                a run (``CancelOn``); ``sticky``: ``"soft"`` or ``"hard"``, to have a run's steps on one worker, if
+                it has room or whatever happens; ``input_schema`` and ``output_schema``: instead of those of
+                the annotations; None for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -221,6 +231,7 @@ class App:
             retry=policy_of(retry, f"workflow {name}") if retry is not None else None,
             idempotency_key=given.get("idempotency_key") or "",
             cancel_on=watches(f"workflow {name}", given.get("cancel_on") or ()),
+            sticky=given.get("sticky") or "",
             schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow
@@ -305,6 +316,7 @@ def _registered(
         group=given.get("group") or "",
         metadata=given.get("metadata"),
         config=config,
+        singleton=_flag(f"{where}: singleton", given.get("singleton")),
     )
     task: Task[..., Any] = Task(app, function, name, options)
     if name in app.tasks:
@@ -314,6 +326,12 @@ def _registered(
     task.definition()
     app.tasks[name] = task
     return task
+
+
+def _flag(where: str, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise DefinitionError(f"{where}={value!r}; write True or False")
+    return bool(value)
 
 
 class _Background:

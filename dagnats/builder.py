@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from dagnats import configs
 from dagnats.core.durations import Duration
-from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, Step, Workflow
+from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, Step, Sticky, Workflow
 from dagnats.core.model import CancelOn as Watch
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError
@@ -24,7 +24,7 @@ from dagnats.outcome import Retry
 from dagnats.task import Task
 
 _PLACE_OPTIONS = ("after", "input", "skip_if", "when", "on_failure")
-_RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata")
+_RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata", "singleton")
 _TASK_OPTIONS = ("task", *_PLACE_OPTIONS, *_RUN_OPTIONS)
 _CHILD_OPTIONS = (*_PLACE_OPTIONS, "timeout", "retry", "compensate", "metadata")
 
@@ -82,13 +82,14 @@ class WorkflowBuilder:
         version: For people.
         retry: For steps that have none.
         idempotency_key: A path into the input whose value names the run.
+        sticky: ``"soft"`` or ``"hard"``: a run's steps on one worker, if it has room or whatever happens.
         input_schema: JSON Schema that inputs are checked against, at the caller and at the start.
         output_schema: JSON Schema that the output is checked against when the run completes.
     """
 
     def __init__(
         self, name: str, *, timeout: Duration | None = None, version: str = "1", retry: Retry | int | None = None,
-        idempotency_key: str = "", input_schema: Mapping[str, Any] | None = None,
+        idempotency_key: str = "", sticky: Sticky = "", input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         self._name = name
@@ -96,6 +97,7 @@ class WorkflowBuilder:
         self._version = version
         self._retry = policy_of(retry, f"workflow {name}") if retry is not None else None
         self._idempotency_key = idempotency_key
+        self._sticky: Sticky = sticky
         self._input_schema = dict(input_schema) if input_schema is not None else None
         self._output_schema = dict(output_schema) if output_schema is not None else None
         self._cancel_on: tuple[Watch, ...] = ()
@@ -110,7 +112,8 @@ class WorkflowBuilder:
             **options: ``task`` (a name, or a ``Task`` with the options of its decorator, which those
                 given here win over; default: the step's id), ``after`` (ids of steps),
                 ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` and
-                ``compensate`` (ids of steps), ``group``, ``metadata``.
+                ``compensate`` (ids of steps), ``group``, ``metadata``, ``singleton`` (a hint: what counts is
+                the task's own).
 
         Raises:
             UnknownOption, DefinitionError.
@@ -237,7 +240,7 @@ class WorkflowBuilder:
         workflow = Workflow(
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
-            cancel_on=self._cancel_on,
+            cancel_on=self._cancel_on, sticky=self._sticky,
             input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)

@@ -11,7 +11,7 @@ import socket
 from dagnats.errors import InvalidInput
 from dagnats.limits import NAME_LENGTH_MAX
 
-_RUN_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LENGTH_MAX}}}\Z")
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_LENGTH_MAX}}}\Z")
 
 
 def new_run_id() -> str:
@@ -42,8 +42,21 @@ def checked_run_id(run_id: str) -> str:
     Raises:
         InvalidInput: it holds anything but letters, digits, ``_`` and ``-``, or is too long.
     """
-    if not isinstance(run_id, str) or not _RUN_ID.match(run_id):
+    return _checked_token("a run id", run_id)
+
+
+def checked_worker_name(name: str) -> str:
+    """The name itself, when a worker can have it.
+
+    Raises:
+        InvalidInput: as for run ids.
+    """
+    return _checked_token("a worker's name", name)
+
+
+def _checked_token(what: str, text: str) -> str:
+    if not isinstance(text, str) or not _TOKEN.match(text):
         raise InvalidInput(
-            f"{run_id!r} cannot be a run id: use 1 to {NAME_LENGTH_MAX} letters, digits, '_' or '-'"
+            f"{text!r} cannot be {what}: use 1 to {NAME_LENGTH_MAX} letters, digits, '_' or '-'"
         )
-    return run_id
+    return text

@@ -90,6 +90,13 @@ STARTED_NOTICE_MS: Final = 100  # a ticket that runs so long is announced to wat
 WORKER_EXPIRES_MS: Final = 15_000
 LOOP_BLOCKED_MS: Final = 1_000
 CANCEL_GRACE_MS: Final = 2_000
+HANDOVER_MS: Final = 1_000  # how long a worker waits for another to agree to take a ticket
+STICKY_PAUSE_MS: Final = (
+    500  # how often a soft sticky ticket is offered again to a worker that is busy
+)
+STICKY_SOFT_TRIES: Final = 10  # so often; then anybody runs it: five seconds
+STICKY_HARD_PAUSE_MS: Final = 1_000  # and a hard one; each time so much later
+STICKY_HARD_PAUSE_MAX_MS: Final = 5_000
 
 # -- client --------------------------------------------------------------------------------------
 PUBLISH_TIMEOUT_MS: Final = 10_000

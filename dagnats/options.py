@@ -15,7 +15,7 @@ from dagnats.outcome import Retry
 LATER: Final = {
     "budget": "budgets", "concurrency": "task limits", "rate": "rate limits", "key": "keyed limits",
     "isolate": "process isolation", "priority": "priorities", "run_at": "scheduled runs",
-    "max_runs": "run limits", "singleton": "singletons", "sticky": "worker affinity",
+    "max_runs": "run limits", "singleton": "singletons",
 }  # fmt: skip
 
 

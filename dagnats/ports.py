@@ -228,11 +228,17 @@ class TaskQueue(Protocol):
         lease_ms: int,
         deliver: Callable[[Delivery], None],
         ended: Callable[[int], None],
+        *,
+        singleton: bool = False,
     ) -> TicketSource:
         """Join the consumer of a task and group (made when absent, changed when its lease differs).
 
         ``deliver`` is called for every ticket; ``ended(n)`` when a request ended with ``n`` tickets
-        not delivered.
+        not delivered. Of a ``singleton`` one ticket is out at a time, whoever asks: the next comes when
+        that was removed, and one that was given back holds up the others until it comes again.
+
+        Raises:
+            BrokerUnsuitable: others who ask for these tickets now joined them the other way.
         """
         ...
 
@@ -266,8 +272,13 @@ class Notices(Protocol):
         """Call ``heard(subject, payload, reply)`` for each message; returns what ends it."""
         ...
 
-    async def ask(self, subject: str, payload: bytes, wait_ms: int) -> list[bytes]:
-        """Ask everybody who listens; the answers that came within the time."""
+    async def ask(
+        self, subject: str, payload: bytes, wait_ms: int, *, enough: int = 0
+    ) -> list[bytes]:
+        """Ask everybody who listens; the answers that came within the time.
+
+        Back before that when nobody listens, or when there are ``enough`` answers (0: never).
+        """
         ...
 
     def follow(self, stream: str, subject: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:

@@ -55,7 +55,7 @@ tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
 class TaskOptions:
     """What a decorator was given, checked."""
 
-    __slots__ = ("config", "group", "metadata", "retry", "retry_on", "timeout_ms")
+    __slots__ = ("config", "group", "metadata", "retry", "retry_on", "singleton", "timeout_ms")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class TaskOptions:
         group: str = "",
         metadata: Mapping[str, str] | None = None,
         config: LoopConfig | PlannerConfig | None = None,
+        singleton: bool = False,
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
@@ -73,6 +74,7 @@ class TaskOptions:
         self.group = group
         self.metadata = dict(metadata or {})
         self.config = config
+        self.singleton = singleton
 
     @property
     def loop(self) -> LoopConfig | None:
@@ -241,6 +243,7 @@ class Task(Startable[P, R]):
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
             "timeout_ms": options.timeout_ms, "config": options.config, "metadata": options.metadata,
+            "singleton": options.singleton,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

@@ -43,14 +43,14 @@ async def fetch(url: str) -> Page:
     return Page(url)
 
 
-@app.task(retry=Retry(5, on=(OSError,)), timeout="30s")
+@app.task(retry=Retry(5, on=(OSError,)), timeout="30s", singleton=True)
 def measure(ctx: Context[None], page: Page) -> int:
     """Plain, with options and a context."""
     ctx.log.info("measuring")
     return len(page.text)
 
 
-@app.agent_loop(max_iterations=3, max_duration="1m")
+@app.agent_loop(max_iterations=3, max_duration="1m", singleton=True)
 async def think(ctx: AgentContext[list[str]], goal: str) -> Page | Continue[list[str]]:
     """A loop with a typed checkpoint."""
     said = ctx.checkpoint or []
@@ -59,7 +59,7 @@ async def think(ctx: AgentContext[list[str]], goal: str) -> Page | Continue[list
     return Continue([*said, goal]) if len(said) < 2 else Page(" ".join(said))
 
 
-@app.workflow(timeout="1h")
+@app.workflow(timeout="1h", sticky="soft")
 def flow(goal: str) -> Any:
     """Traced: calls make steps, and give references."""
     return measure(fetch(think(goal).text))

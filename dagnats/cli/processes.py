@@ -189,11 +189,10 @@ def child_environment() -> dict[str, str]:
 
 
 class Family:
-    """Several children with the same arguments: each is replaced when it dies, until ``stop``."""
+    """Several children, one for each list of arguments: each is replaced when it dies, until ``stop``."""
 
-    def __init__(self, arguments: Sequence[str], count: int) -> None:
-        self._command = child_command(arguments)
-        self._count = count
+    def __init__(self, each: Sequence[Sequence[str]]) -> None:
+        self._commands = [child_command(arguments) for arguments in each]
         self._stopping = asyncio.Event()
         self._children: dict[int, asyncio.subprocess.Process] = {}
 
@@ -207,7 +206,7 @@ class Family:
     async def run(self) -> int:
         """Keep the children running until ``stop``; 1 when none of them ever got to work."""
         async with asyncio.TaskGroup() as group:
-            codes = [group.create_task(self._keep(number)) for number in range(self._count)]
+            codes = [group.create_task(self._keep(number)) for number in range(len(self._commands))]
         return max((code.result() for code in codes), default=0)
 
     async def _keep(self, number: int) -> int:
@@ -216,7 +215,7 @@ class Family:
         while True:
             began = loop.time()
             child = await asyncio.create_subprocess_exec(
-                *self._command, env=child_environment(), stdin=asyncio.subprocess.DEVNULL,
+                *self._commands[number], env=child_environment(), stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # the terminal's Ctrl-C is passed on by us, once
             )  # fmt: skip
             self._children[number] = child
@@ -232,7 +231,7 @@ class Family:
                 return code
             failures = 0 if lived > _STEADY_S else failures + 1
             pause = _RESTART_PAUSES_S[min(failures, len(_RESTART_PAUSES_S) - 1)]
-            log.warning("process %d of %d %s; starting it again in %g s", number + 1, self._count,
+            log.warning("process %d of %d %s; starting it again in %g s", number + 1, len(self._commands),
                         how_it_ended(child.pid, code), pause)  # fmt: skip
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)

@@ -30,6 +30,7 @@ from dagnats.cli.processes import (
 )
 from dagnats.client import Client
 from dagnats.errors import DagNatsError, OutsideError, UnknownTask
+from dagnats.ids import checked_worker_name
 from dagnats.jetstream.connect import redacted
 from dagnats.jetstream.lease_link import LeaseKeeperLink
 from dagnats.jetstream.outside import JetStream
@@ -74,6 +75,11 @@ class Ready(Struct, frozen=True, kw_only=True):
 @click.option(
     "--task", "names", multiple=True, metavar="TASK", help="Only this task; may be repeated."
 )
+@click.option(
+    "--name",
+    default="",
+    help="This worker's name, for runs that stick to it (default: one of its own).",
+)
 @click.option("--group", help="Serve this worker group (default: the tasks without one).")
 @click.option("--all-groups", is_flag=True, help="Serve every task in its own group.")
 @click.option("--drain-timeout", help="How long handlers may finish when stopping, such as 30s.")
@@ -83,6 +89,7 @@ class Ready(Struct, frozen=True, kw_only=True):
 def worker(
     target: str,
     names: tuple[str, ...],
+    name: str,
     all_groups: bool,
     no_wait: bool,
     as_json: bool,
@@ -94,6 +101,8 @@ def worker(
     at once, and what was running is done by another worker.
     """
     settings = begin(**given)
+    if name:
+        checked_worker_name(name)
     lease_ms = duration_setting_ms("lease", settings.lease, WORKER_LEASE_MIN_MS)
     drain_ms = duration_setting_ms("drain_timeout", settings.drain_timeout)
     if settings.processes > 1:
@@ -101,7 +110,7 @@ def worker(
         more = option_arguments(
             task=names, all_groups=all_groups, no_wait=no_wait, json=as_json, **options
         )
-        sys.exit(run_async(_several, [target, *more], settings.processes))
+        sys.exit(run_async(_several, [target, *more], settings.processes, name))
     app = load_app(target)
     settings = begin(**{**given, "url": given.get("url") or app.url})
     group = None if all_groups else settings.group
@@ -113,7 +122,7 @@ def worker(
             keeper = LeaseKeeperLink(settings.url, name=f"{app.name}-leases")
             service = Worker(
                 outside, tasks, keeper, concurrency=settings.concurrency, group=group,
-                lease_ms=lease_ms, drain_ms=drain_ms,
+                lease_ms=lease_ms, drain_ms=drain_ms, name=name,
             )  # fmt: skip
             ready = describe(service, tasks, settings)
             await _work(
@@ -140,8 +149,10 @@ def leave_handlers() -> None:
         os._exit(0)
 
 
-async def _several(arguments: list[str], count: int) -> int:
-    family = Family(["worker", *arguments], count)
+async def _several(arguments: list[str], count: int, name: str) -> int:
+    """So many processes; of a named worker each has the name with its number, whichever life it is in."""
+    named = [option_arguments(name=f"{name}-{n + 1}" if name else None) for n in range(count)]
+    family = Family([["worker", *arguments, *each] for each in named])
     with stop_signals(family.stop):
         return await family.run()
 

@@ -20,6 +20,7 @@ from dagnats.core.events import (
     RunStarted,
     SignalReceived,
     StepCalled,
+    StepFailed,
     StepParked,
     StepPlanned,
     TimerFired,
@@ -37,7 +38,7 @@ from dagnats.core.state import (
     step_of_ticket,
     ticket_text,
 )
-from dagnats.limits import CHAIN_MAX
+from dagnats.limits import CHAIN_MAX, NAME_LENGTH_MAX
 
 CANCEL_TICKET = (
     "!cancel_on/"  # with a number: the ticket of a workflow's cancel_on; no step can have it
@@ -78,6 +79,8 @@ def _answered(draft: Draft, fact: Answer) -> None:
     node = _node(draft, fact.ticket, QUEUED)
     if node is None:
         return
+    if draft.graph.workflow.sticky:
+        _bind(draft, fact)
     match fact:
         case StepCalled():
             calls.called(draft, node, fact)
@@ -92,6 +95,15 @@ def _answered(draft: Draft, fact: Answer) -> None:
             settle.move(draft, node, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
             dropped = set(before) - set(draft[node.position].calls)
             settle.cancel(draft, sorted(dropped))
+
+
+def _bind(draft: Draft, fact: Answer) -> None:
+    """A hard sticky run stays with who completed its first step, a soft one goes with who did its last."""
+    known = 0 < len(fact.worker) <= NAME_LENGTH_MAX
+    if not known or isinstance(fact, StepFailed):
+        return
+    if draft.graph.workflow.sticky == "soft" or not draft.run.worker:
+        draft.run = replace(draft.run, worker=fact.worker)
 
 
 def _continued(draft: Draft, node: Node, fact: RunContinued) -> None:

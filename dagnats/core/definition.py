@@ -35,12 +35,11 @@ from dagnats.limits import RETRIES_MAX, RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
-    "concurrency": "run limits", "sticky": "worker affinity", "priority": "priorities",
-    "singleton": "singletons", "triggers": "triggers",
+    "concurrency": "run limits", "priority": "priorities", "singleton": "singletons",
+    "triggers": "triggers",
 }  # fmt: skip
 LATER_STEP: Final = {
     "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
-    "singleton": "singletons",
 }  # fmt: skip
 
 _INITIAL_DELAY_MS: Final = 1_000
@@ -49,12 +48,12 @@ _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
-    "output_schema", "output", "aux_steps", "$schema", "cancel_on", *LATER_WORKFLOW,
+    "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", *LATER_WORKFLOW,
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
-    "when", "on_failure", "compensate", "worker_group", "required_capabilities", "metadata", "input",
-    *LATER_STEP,
+    "when", "on_failure", "compensate", "worker_group", "required_capabilities", "singleton", "metadata",
+    "input", *LATER_STEP,
 )  # fmt: skip
 RETRY_KEYS: Final = (
     "max_attempts", "strategy", "initial_delay", "max_delay", "multiplier", "jitter",
@@ -87,6 +86,7 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         default_retry=_read_retry(reader, "workflow.default_retry", data.get("default_retry")),
         idempotency_key=reader.get("workflow", data, "idempotency_key", str, ""),
         cancel_on=_read_cancel_on(reader, data),
+        sticky=reader.get("workflow", data, "sticky", str, ""),
         output=data.get("output"),
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
@@ -145,6 +145,7 @@ def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> 
         compensate=reader.get(where, data, "compensate", str, ""),
         config=_read_config(reader, where, data, kind),
         capabilities=reader.strings(where, data, "required_capabilities"),
+        singleton=reader.get(where, data, "singleton", bool, default=False),
         metadata=reader.texts(where, data, "metadata"),
     )
 
@@ -263,7 +264,7 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         data["timeout"] = durations.text_of_ms(workflow.timeout_ms)
     if workflow.default_retry:
         data["default_retry"] = _write_retry(workflow.default_retry)
-    for key in ("idempotency_key", "output", "input_schema", "output_schema"):
+    for key in ("idempotency_key", "sticky", "output", "input_schema", "output_schema"):
         value = getattr(workflow, key)
         if value not in (None, ""):
             data[key] = value
@@ -300,6 +301,7 @@ def write_step(step: Step) -> dict[str, Any]:
         ("on_failure", step.on_failure, str),
         ("compensate", step.compensate, str),
         ("required_capabilities", step.capabilities, list),
+        ("singleton", step.singleton, bool),
         ("metadata", step.metadata, dict),
     ]
     for key, value, write in writers:

@@ -16,8 +16,10 @@ from dagnats.limits import (
 
 Strategy = Literal["fixed", "linear", "exponential"]
 Operator = Literal["==", "!=", "<", ">", "<=", ">="]
+Sticky = Literal["", "soft", "hard"]
 
 STRATEGIES: Final = ("fixed", "linear", "exponential")
+STICKY: Final = ("", "soft", "hard")
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
@@ -170,7 +172,8 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``input`` is a template: JSON in which ``{"$input": "url"}`` and ``{"$step": "a", "path": "title"}``
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
-    object of all parents' outputs). ``config`` is what the kind needs.
+    object of all parents' outputs). ``config`` is what the kind needs. ``singleton`` is a hint for readers
+    of the definition: what makes a task run one at a time is how its workers registered it.
     """
 
     id: str
@@ -187,6 +190,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compensate: str = ""
     config: Config | None = None
     capabilities: tuple[str, ...] = ()
+    singleton: bool = False
     metadata: dict[str, str] = {}
 
     @property
@@ -204,7 +208,10 @@ class CancelOn(Struct, frozen=True, kw_only=True):
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
-    """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs."""
+    """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs.
+
+    ``sticky`` says whether a run's steps prefer (``soft``) or need (``hard``) the worker that did its first.
+    """
 
     name: str
     version: str = "1"
@@ -213,6 +220,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     default_retry: RetryPolicy | None = None
     idempotency_key: str = ""
     cancel_on: tuple[CancelOn, ...] = ()
+    sticky: Sticky = ""
     output: Any = None
     input_schema: Any = None
     output_schema: Any = None

@@ -23,8 +23,8 @@ class Run(Struct, frozen=True, kw_only=True):
 
     ``seq`` is the last folded sequence, ``open`` counts steps that must still be satisfied, ``armed_ms``
     is when the run's one timer fires (0: none is armed), ``facts`` how many facts were folded,
-    ``failed_at`` the position of the step whose failure closed the run (-1: none did), ``abandoned``
-    that it closed while tickets were out.
+    ``worker`` is whom a sticky run is bound to, ``failed_at`` the position of the step whose failure closed
+    the run (-1: none did), ``abandoned`` that it closed while tickets were out.
 
     ``epoch`` counts how often its tickets were all taken back: by re-opening it, and when compensation
     began; ``opened`` is the epoch in which it was last re-opened (0: never was). ``growth`` is what was added
@@ -48,6 +48,7 @@ class Run(Struct, frozen=True, kw_only=True):
     started_ms: int = 0
     deadline_ms: int = 0
     armed_ms: int = 0
+    worker: str = ""
     closed_ms: int = 0
     output: Raw = ABSENT
     error: StepError | None = None

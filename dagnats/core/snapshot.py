@@ -32,6 +32,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_ms: int = 0
     deadline_ms: int = 0
     armed_ms: int = 0
+    worker: str = ""
     closed_ms: int = 0
     output: Raw = ABSENT
     error: StepError | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dagnats.core.kinds import KINDS
 from dagnats.core.matching import match_problems
-from dagnats.core.model import OPERATORS, Advice, Condition, Problem, Step, Workflow
+from dagnats.core.model import OPERATORS, STICKY, Advice, Condition, Problem, Step, Workflow
 from dagnats.core.problems import (
     duration_problems,
     metadata_problems,
@@ -48,6 +48,11 @@ def problems_of(workflow: Workflow) -> list[Problem]:
 def advice_on(workflow: Workflow) -> list[Advice]:
     """What is allowed but probably not meant."""
     advice: list[Advice] = []
+    for step in workflow.steps:
+        if step.singleton:
+            cure = f"register task {step.task} with singleton=True, if it is not"
+            message = f'step "{step.id}" says singleton, which is for its workers to keep: {cure}'
+            advice.append(Advice("singleton", message))
     handlers = {
         name for step in workflow.steps for name in (step.on_failure, step.compensate) if name
     }
@@ -70,6 +75,7 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
     if workflow.default_retry:
         yield from retry_problems("workflow.default_retry", workflow.default_retry)
     yield from path_problems("workflow.idempotency_key", workflow.idempotency_key)
+    yield from _sticky_problems(workflow)
     for key in ("input_schema", "output_schema"):
         problem = schema_problem(getattr(workflow, key))
         if problem:
@@ -83,6 +89,19 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield from name_problems(f"{where}.event", watch.event)
         yield from duration_problems(f"{where}.timeout", watch.timeout_ms, DURATION_MAX_MS)
         yield from match_problems(f"{where}.match", watch.match, None)
+
+
+def _sticky_problems(workflow: Workflow) -> Iterator[Problem]:
+    where = "workflow.sticky"
+    if workflow.sticky not in STICKY:
+        yield Problem(where, f'unknown mode "{workflow.sticky}"', 'use "soft" or "hard"')
+    if workflow.sticky == "hard" and not workflow.timeout_ms:
+        what = "a run would wait for ever for a worker that is gone"
+        yield Problem(where, what, 'give the workflow a timeout, or make it "soft"')
+    for step in workflow.steps if workflow.sticky else ():
+        if step.group:
+            what = f'the run stays with one worker, but step "{step.id}" needs one of group "{step.group}"'
+            yield Problem(where, what, "remove sticky, or the step's worker_group")
 
 
 def _graph_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:

@@ -121,7 +121,7 @@ async def _connect_once(url: str, where: str, name: str, credentials: str | None
                 ping_interval=_PING_S,
                 user_credentials=credentials,
             )
-    except OutsideError:
+    except (OutsideError, asyncio.CancelledError):
         await client.close()
         raise
     except Exception as problem:  # noqa: BLE001 - nats-py raises what it likes; all mean "no"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from dagnats.errors import BrokerUnsuitable
@@ -15,9 +16,17 @@ _WAITING_MAX: Final = 10_000  # open pull requests; cannot be changed once a con
 
 
 async def ensure_consumer(
-    link: Link, stream: str, name: str, subject: str, settings: dict[str, Any]
+    link: Link,
+    stream: str,
+    name: str,
+    subject: str,
+    settings: dict[str, Any],
+    may_change: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """The consumer, with these settings; the operator's other settings are kept.
+
+    ``may_change`` is given what the server says about a consumer before its settings are changed, and
+    raises when they must not be.
 
     Raises:
         BrokerUnsuitable: one of that name exists for other subjects.
@@ -36,14 +45,16 @@ async def ensure_consumer(
             if refused.code != EXISTS_OTHERWISE:
                 raise
         try:
-            found: dict[str, Any] = (await link.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+            info = await link.api(f"CONSUMER.INFO.{stream}.{name}")
         except ApiError as refused:
             if refused.code != _NOT_FOUND:
                 raise
             continue  # deleted in between: make it again
+        found: dict[str, Any] = info["config"]
         _same_subjects(stream, name, subject, found)
         if all(found.get(key) == value for key, value in settings.items()):
             return found
+        may_change(info)
         return await link.api(
             path, {"stream_name": stream, "action": "update", "config": {**found, **settings}}
         )

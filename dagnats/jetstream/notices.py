@@ -38,23 +38,27 @@ class JetStreamNotices:
         await self._link.settle()  # whoever is told after this returned has a listener
         return stop
 
-    async def ask(self, subject: str, payload: bytes, wait_ms: int) -> list[bytes]:
-        """Ask everybody who listens; the answers that came within the time."""
+    async def ask(
+        self, subject: str, payload: bytes, wait_ms: int, *, enough: int = 0
+    ) -> list[bytes]:
+        """Ask everybody who listens; the answers that came within the time, or the first ``enough``."""
         answers: list[bytes] = []
-        nobody = asyncio.Event()
+        complete = asyncio.Event()
 
         def answered(_subject: bytes, _reply: bytes, headers: bytes, payload: bytes) -> None:
             if headers and status_of(headers) == NO_RESPONDERS:
-                nobody.set()
+                complete.set()
             elif len(answers) < ANSWERS_MAX:
                 answers.append(payload)
+                if len(answers) == enough:
+                    complete.set()
 
         inbox = self._link.client.new_inbox()
         stop = await self._link.listen(inbox, answered)
         try:
             self._link.publish(subject, payload, inbox)
             async with asyncio.timeout(wait_ms / 1000):
-                await nobody.wait()
+                await complete.wait()
         except TimeoutError:
             pass
         finally:

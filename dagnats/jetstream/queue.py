@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from dagnats.errors import OutsideError
+from dagnats.errors import BrokerUnsuitable, OutsideError
 from dagnats.jetstream.consumers import ensure_consumer
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
@@ -48,13 +48,20 @@ class JetStreamQueue:
         lease_ms: int,
         deliver: Callable[[Delivery], None],
         ended: Callable[[int], None],
+        *,
+        singleton: bool = False,
     ) -> JetStreamSource:
-        """Join the consumer of a task and group."""
+        """Join the consumer of a task and group.
+
+        Raises:
+            BrokerUnsuitable: it is there for other subjects, or others use it the other way.
+        """
 
         async def ensure() -> None:
             await ensure_consumer(
                 self._link, subjects.TASKS, subjects.worker_consumer(task, group),
-                subjects.queue(task, group), _settings(lease_ms),
+                subjects.queue(task, group), _settings(lease_ms, singleton=singleton),
+                lambda info: _agreed(task, info, singleton=singleton),
             )  # fmt: skip
 
         def missing() -> None:
@@ -99,10 +106,33 @@ class JetStreamQueue:
         return int(info["state"]["last_seq"])
 
 
-def _settings(lease_ms: int) -> dict[str, Any]:
+def _settings(lease_ms: int, *, singleton: bool) -> dict[str, Any]:
     return {
-        "ack_policy": "explicit", "ack_wait": lease_ms * 1_000_000, "max_ack_pending": _UNACKED_MAX,
+        "ack_policy": "explicit", "ack_wait": lease_ms * 1_000_000,
+        "max_ack_pending": 1 if singleton else _UNACKED_MAX,
     }  # fmt: skip
+
+
+def _agreed(task: str, info: dict[str, Any], *, singleton: bool) -> None:
+    """Whether one execution at a time is what all workers of a task want.
+
+    Who asks for tickets now has opened it as it is. One ticket that is out counts too when it is the
+    only one that may be: somebody is at it, and relies on that.
+    """
+    was = info["config"].get("max_ack_pending") == 1
+    if was is singleton:
+        return
+    words = ("several at a time", "a singleton")
+    text = f"task {task} is {words[singleton]} in this worker, but {words[was]} in "
+    if info.get("num_waiting", 0) > 0:
+        raise BrokerUnsuitable(
+            f"{text}those that serve it now; stop them first, or start the same code everywhere"
+        )
+    if was and info.get("num_ack_pending", 0) > 0:
+        raise BrokerUnsuitable(
+            f"{text}the one that has its ticket; let that end first. If that worker is gone for good: "
+            f"`nats consumer rm {subjects.TASKS} {info['name']}` (no ticket is lost)"
+        )
 
 
 async def _quietly(ensure: Callable[[], Any]) -> None:

@@ -42,15 +42,18 @@ class MemoryNotices:
         """Call ``heard(subject, payload, reply)`` for each message; returns what ends it."""
         return self._link.until_cut(self._link.world.listeners.add(subject, heard))
 
-    async def ask(self, subject: str, payload: bytes, wait_ms: int) -> list[bytes]:
-        """Ask everybody who listens; back when all have answered, or the time is over."""
+    async def ask(
+        self, subject: str, payload: bytes, wait_ms: int, *, enough: int = 0
+    ) -> list[bytes]:
+        """Ask everybody who listens; back when all (or ``enough``) have answered, or the time is over."""
         world = self._link.world
         answers: list[bytes] = []
         inbox = f"_INBOX.{world.listeners.number()}"
         end = world.listeners.add(inbox, lambda _subject, answer, _reply: answers.append(answer))
         try:
             asked = world.tell(subject, payload, inbox)
-            await self._link.waiter.wait(lambda: len(answers) >= asked, wait_ms)
+            wanted = min(asked, enough) if enough else asked
+            await self._link.waiter.wait(lambda: len(answers) >= wanted, wait_ms)
         finally:
             end()
         return answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dagnats.errors import BrokerUnsuitable
 from dagnats.memory.link import Link
 from dagnats.memory.tickets import Request, TicketLine
 from dagnats.ports import Delivery
@@ -62,10 +63,26 @@ class MemoryQueue:
         self._link = link
 
     async def open(
-        self, task: str, group: str, lease_ms: int, deliver: Deliver, ended: Ended
+        self,
+        task: str,
+        group: str,
+        lease_ms: int,
+        deliver: Deliver,
+        ended: Ended,
+        *,
+        singleton: bool = False,
     ) -> MemoryTicketSource:
-        """Join a task and group; the lease given last holds for everybody."""
+        """Join a task and group; the lease given last holds for everybody.
+
+        Raises:
+            BrokerUnsuitable: others use it now who do not agree that it is (no) singleton.
+        """
         line = self._link.world.queue.line(subjects.token(task), subjects.group_token(group))
+        if not line.agree(singleton=singleton):
+            raise BrokerUnsuitable(
+                f"task {task} is {'' if singleton else 'no '}singleton here, and those who serve it now "
+                "take it the other way; stop them first"
+            )
         line.lease_ms = lease_ms
         return MemoryTicketSource(self._link, line, deliver, ended)
 

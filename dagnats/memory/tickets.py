@@ -39,6 +39,7 @@ class TicketLine:
 
     name: str
     lease_ms: float = 0.0
+    singleton: bool = False
     tickets: dict[int, Ticket] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     _waiting: list[int] = field(default_factory=list)
@@ -51,7 +52,7 @@ class TicketLine:
 
     def serve(self, now_ms: float, mischief: Mischief, post: Post) -> None:
         """Hand out tickets while somebody asks."""
-        while self._waiting and self.requests:
+        while self._waiting and self.requests and not (self.singleton and self._held):
             request = self.requests[0]
             seq = self._waiting.pop(mischief.pick(len(self._waiting)))
             ticket = self.tickets[seq]
@@ -64,6 +65,13 @@ class TicketLine:
                 insort(self._waiting, seq)
             else:
                 self._hold(ticket, now_ms, None)
+
+    def agree(self, *, singleton: bool) -> bool:
+        """Take one at a time, or many; no when who asks now, or has the only ticket, relies on the other."""
+        if self.singleton is not singleton and (self.requests or (self.singleton and self._held)):
+            return False
+        self.singleton = singleton
+        return True
 
     def _delivery(self, ticket: Ticket) -> Delivery:
         entry = ticket.entry
@@ -84,11 +92,19 @@ class TicketLine:
 
     def _release(self, seq: int) -> None:
         self._held.pop(seq).held_ms = None
-        insort(self._waiting, seq)
+        if seq in self.tickets:
+            insort(self._waiting, seq)
 
     def done(self, seq: int) -> None:
         """Remove a ticket, whoever holds it now; the server does not look at who answers."""
-        if self.tickets.pop(seq, None) and not self._held.pop(seq, None):
+        known, held = self.tickets.pop(seq, None), self._held.pop(seq, None)
+        if known and not held:
+            del self._waiting[bisect_left(self._waiting, seq)]
+
+    def purge(self, seq: int) -> None:
+        """Remove a ticket that never comes again; who holds it is not told, and counts until it answers."""
+        del self.tickets[seq]
+        if seq not in self._held:
             del self._waiting[bisect_left(self._waiting, seq)]
 
     def give_back(self, seq: int, now_ms: float, delay_ms: float) -> None:

@@ -51,7 +51,7 @@ class WorkQueue:
             line.done(seq)
         else:
             line.give_back(seq, self._clock.monotonic_ms(), give_back_ms)
-            self._serve(line)
+        self._serve(line)
         self._courier.run()
 
     def extend(self, reply: str) -> None:
@@ -70,7 +70,7 @@ class WorkQueue:
         for line in self._lines.values():
             for seq, ticket in list(line.tickets.items()):
                 if matches(pattern, ticket.entry.subject):
-                    line.done(seq)
+                    line.purge(seq)
 
     def fire_due(self, now_ms: float) -> None:
         """End leases, delays and requests that have run out."""

@@ -48,6 +48,8 @@ def ticket_message(
         timeout_ms=_timeout_ms(step.timeout_ms, state),
         metadata=step.metadata,
         run_metadata=run.metadata,
+        sticky=run.graph.workflow.sticky,
+        worker=run.worker,
         error=state.error.message if state.error else "",
         budget_warn_at=loop.budget_warn_at if loop else 0,
         budget_force_at=loop.budget_force_at if loop else 0,

@@ -37,7 +37,9 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``attempt`` of ``attempts`` counts executions from 1, ``iteration`` from 0. ``error`` is why the attempt
     before failed. Durations are milliseconds; 0 is no limit. ``calls`` are the recorded results of the
     iteration's durable calls, ``history`` how many facts the run has, ``epoch`` the run's: a notice that takes
-    tickets back names the last epoch it means. ``control``: the handler may use the control plane.
+    tickets back names the last epoch it means. ``control``: the handler may use the control plane. Of a
+    ``sticky`` run (``soft`` or ``hard``), ``worker`` names whom it is bound to; who else is given the ticket
+    hands it over.
     """
 
     ticket: str
@@ -58,6 +60,8 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, str] = {}
     run_metadata: dict[str, str] = {}
     error: str = ""
+    sticky: str = ""
+    worker: str = ""
     budget_warn_at: int = 0
     budget_force_at: int = 0
     kind: str = "task"
@@ -174,6 +178,38 @@ class Chunks(Struct, frozen=True, kw_only=True, omit_defaults=True):
     anew: bool = False
     run_chunks: int = 0
     run_bytes: int = 0
+
+
+class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A worker asks another, to whom a ticket's run is bound, to take it. Without a ticket: is anybody there?
+
+    Nothing is handed over yet. A yes holds for ``within_ms`` of the clock of who gave it.
+    """
+
+    run: str = ""
+    ticket: str = ""
+    task: str = ""
+    within_ms: int = 0
+
+
+class OfferAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``yes`` (send it to ``at``), ``busy`` (ask again later) or ``no`` (with the reason why not)."""
+
+    says: str
+    at: str = ""
+    reason: str = ""
+
+
+class HandedOver(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A delivery that its receiver owns from now on; ``message`` is the ticket, the rest as in ``Delivery``."""
+
+    message: Raw
+    subject: str
+    reply: str
+    seq: int
+    at_ms: int = 0
+    delivered: int = 1
+    origin_seq: int = 0
 
 
 class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

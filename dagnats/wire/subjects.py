@@ -229,6 +229,16 @@ def ask(run: str) -> str:
     return f"dagnats.ask.{run}"
 
 
+def handover(worker: str) -> str:
+    """Where a worker is offered tickets of runs that are bound to its name (core request)."""
+    return f"dagnats.live.handover.{token(worker)}"
+
+
+def handover_to(worker: str, process: str) -> str:
+    """Where one process of that name is given what it agreed to take (core NATS)."""
+    return f"dagnats.live.handover.{token(worker)}.{process}"
+
+
 # -- consumers -------------------------------------------------------------------------------------
 
 

@@ -20,12 +20,14 @@ from dagnats.core.events import StepCalled
 from dagnats.core.model import Step
 from dagnats.core.state import OPEN
 from dagnats.errors import DagNatsError
+from dagnats.limits import WAITING_PER_SLOT_MAX
 from dagnats.outcome import Parked
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import CallResult, SettledNotice, TaskMessage
+from dagnats.worker.room import Room
 
 log = logging.getLogger("dagnats.worker")
 
@@ -37,13 +39,20 @@ _notice = msgspec.json.Decoder(SettledNotice)
 class Callers:
     """The handlers of one worker that wait for durable calls. ``freed`` is told when a slot becomes free."""
 
-    def __init__(self, outside: Outside, worker: str, freed: Callable[[], None]) -> None:
+    def __init__(
+        self, outside: Outside, worker: str, room: Room, freed: Callable[[], None]
+    ) -> None:
         self.waiting = 0
         self._outside = outside
         self._worker = worker
+        self._room = room
         self._freed = freed
         self._registry = Registry(outside.documents(subjects.DEFINITIONS))
         self._futures: dict[tuple[str, str, int], asyncio.Future[CallResult]] = {}
+
+    def slots_taken(self, at_work: int) -> int:
+        """How many slots are taken: a handler that waits for a call leaves its own to others."""
+        return at_work - min(self.waiting, self._room.slots * WAITING_PER_SLOT_MAX)
 
     def heard(self, payload: bytes) -> None:
         """A notice that a call is settled."""
@@ -110,8 +119,11 @@ class Callers:
         self, message: TaskMessage, n: int, future: asyncio.Future[CallResult]
     ) -> CallResult:
         """Wait; meanwhile the slot is another's."""
+        freeing = self.waiting < self._room.slots * WAITING_PER_SLOT_MAX
         self.waiting += 1
-        self._freed()
+        if freeing:
+            self._room.leave()
+            self._freed()
         try:
             looks = 0
             while True:
@@ -125,6 +137,8 @@ class Callers:
                     return known
         finally:
             self.waiting -= 1
+            if freeing:
+                self._room.return_to()
 
     async def _look(self, message: TaskMessage, n: int) -> CallResult | None:
         """What the run has recorded of a call; None while it is not settled."""

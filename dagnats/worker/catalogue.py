@@ -29,6 +29,7 @@ class TaskRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry: RetryPolicy | None = None
     timeout_ms: int = 0
     loop: LoopConfig | None = None
+    singleton: bool = False
     metadata: dict[str, str] = {}
     source: str = ""
 
@@ -57,6 +58,7 @@ def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:
         retry=task.options.retry,
         timeout_ms=task.options.timeout_ms,
         loop=task.options.loop,
+        singleton=task.options.singleton,
         metadata=task.options.metadata,
         source=_source(function),
     )

@@ -52,8 +52,8 @@ class Held(Struct):
     """
 
     reply: str
-    deadline_ms: float
-    overdue: Callable[[], Append]
+    deadline_ms: float = 0
+    overdue: Callable[[], Append] | None = None
     answer: concurrent.futures.Future[Stored] | None = None
 
     @property
@@ -113,6 +113,10 @@ class LeaseKeeper:
             if held is not None:
                 held.reply = reply
 
+    def renew(self, reply: str) -> None:
+        """Begin a delivery's lease anew, now: it was another worker's."""
+        self._link.extend([reply])
+
     def release(self, key: str) -> bool:
         """No longer; False when the keeper has answered for it already."""
         with self._lock:
@@ -166,7 +170,8 @@ class LeaseKeeper:
         with self._lock:
             overdue = [held for held in self._held.values() if held.unanswered(now)]
         for held in overdue:
-            held.answer = self._link.publish(held.overdue())
+            if held.overdue is not None:
+                held.answer = self._link.publish(held.overdue())
 
 
 def place_of(frame: FrameType | None) -> str:

@@ -16,10 +16,11 @@ _LONG_PULL_MS = 15_000
 class Channel:
     """One queue of a worker: a task and a group."""
 
-    def __init__(self, task: str, group: str) -> None:
+    def __init__(self, task: str, group: str, *, singleton: bool = False) -> None:
         self.task = task
         self.group = group
-        self.demand = Demand()
+        self.singleton = singleton
+        self.demand = Demand(most=1 if singleton else 0)
         self.source: TicketSource | None = None
 
 
@@ -50,8 +51,9 @@ class Pulling:
         """
         for channel in self.channels:
             channel.source = await queue.open(
-                channel.task, channel.group, lease_ms, self._delivers(channel), self._ends(channel)
-            )
+                channel.task, channel.group, lease_ms, self._delivers(channel), self._ends(channel),
+                singleton=channel.singleton,
+            )  # fmt: skip
         self._fill()
 
     async def close(self) -> None:

@@ -15,21 +15,22 @@ import msgspec
 
 from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
-from dagnats.errors import DagNatsError
+from dagnats.errors import DagNatsError, RequestError
 from dagnats.ids import new_process_id
 from dagnats.limits import (
     DRAIN_TIMEOUT_MS,
     STARTED_NOTICE_MS,
-    WAITING_PER_SLOT_MAX,
     WORKER_BEAT_MS,
     WORKER_LEASE_MS,
 )
 from dagnats.ports import Delivery, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
-from dagnats.wire.messages import CancelledNotice, WorkerRecord
+from dagnats.wire.messages import CancelledNotice, Offer, OfferAnswer, WorkerRecord
+from dagnats.worker.handover import BUSY, NO, YES, Receiver, Sender, name_taken
 from dagnats.worker.lease import LeaseKeeper, LeaseLink
 from dagnats.worker.pulling import Channel, Pulling
+from dagnats.worker.room import Room
 from dagnats.worker.tickets import Tickets
 
 log = logging.getLogger("dagnats.worker")
@@ -46,6 +47,7 @@ class Worker:
         clock: Clock | None = None,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("worker")
+        self._named = bool(name)
         self._outside = outside
         self._clock = clock or SystemClock()
         self._concurrency = concurrency
@@ -53,19 +55,23 @@ class Worker:
         self._lease_ms = lease_ms
         self._drain_ms = drain_ms
         self.keeper = LeaseKeeper(keeper_link, lease_ms, self._clock)
+        self.sender = Sender(self.name, outside, self._clock, lease_ms)
+        self._room = Room(concurrency, self.name, outside.queue, self.keeper)
         self.tickets = Tickets(
-            self.name,
-            outside,
-            tasks,
-            self.keeper,
-            self._clock,
-            concurrency,
+            self.name, outside, tasks, self.keeper, self._clock,
+            sender=self.sender, room=self._room,
             freed=lambda: self._pulling.slot_freed(),  # noqa: PLW0108  (made below)
+        )  # fmt: skip
+        self._tasks = frozenset(tasks)
+        self._receiver = Receiver(
+            self.name, outside, self._clock, self.keeper, self._judge, self._take
         )
-        channels = [
-            Channel(t.name, t.options.group if group is None else group) for t in tasks.values()
-        ]
-        self._pulling = Pulling(channels, concurrency, self._busy, self._take)
+        self._pulling = Pulling(
+            _channels(tasks, group),
+            concurrency,
+            lambda: self.tickets.callers.slots_taken(len(self._work)),
+            self._take,
+        )
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._endings: list[Callable[[], object]] = []
@@ -82,12 +88,19 @@ class Worker:
 
         Raises:
             BrokerUnsuitable: a queue is already used in another way.
+            RequestError: a worker of this name is at work.
         """
+        if self._named and await name_taken(self._outside.notices, self.name):
+            raise RequestError(
+                f"a worker named {self.name} is at work already; each needs a name of its own, "
+                "or none: then it is given one"
+            )
         self.keeper.start()
         try:
             await self._listen()
             # What was queued before may have been answered, or cancelled, before this worker listened.
             self.suspect(await self._outside.queue.last_seq())
+            await self._receiver.open(self._spawn)
             await self._pulling.open(self._outside.queue, self._lease_ms)
             self.ready.set()
             announcing = asyncio.get_running_loop().create_task(self._announce())
@@ -95,6 +108,7 @@ class Worker:
             await self._beat_until_stopped()
             await self._drain()
         finally:
+            self._receiver.close()
             for end in self._endings:
                 end()
             self.keeper.stop()
@@ -131,11 +145,6 @@ class Worker:
         """The server is back: tickets up to this queue sequence may have been answered before."""
         self.tickets.suspect_until_seq = until_seq
 
-    def _busy(self) -> int:
-        """How many slots are taken: a handler that waits for a durable call leaves its own to others."""
-        most = self._concurrency * WAITING_PER_SLOT_MAX
-        return len(self._work) - min(self.tickets.callers.waiting, most)
-
     # -- working -----------------------------------------------------------------------------------
 
     def _take(self, delivery: Delivery) -> None:
@@ -143,6 +152,16 @@ class Worker:
             self._spawn(self._outside.queue.give_back(delivery.reply))
             return
         self._spawn(self.tickets.run(delivery))
+
+    def _judge(self, offer: Offer, promised: int) -> OfferAnswer:
+        """Whether to take a ticket that another worker was given, when so many were promised a slot."""
+        if self._stopping.is_set() or not offer.ticket:
+            return OfferAnswer(says=NO)
+        if offer.task not in self._tasks:
+            return OfferAnswer(says=NO, reason=f"does not serve task {offer.task}")
+        key = f"{offer.run}/{offer.ticket}"
+        here = key in self.tickets.running or key in self._room.waiting
+        return OfferAnswer(says=YES if here or self._room.free > promised else BUSY)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -191,7 +210,9 @@ class Worker:
 
     async def _drain(self) -> None:
         """Give back what has not begun, wait for what runs, then tell it to stop."""
+        self._receiver.refuse()
         await self._pulling.close()
+        self._room.close()
         if self.tickets.running:
             log.info(
                 "stopping: waiting up to %g s for %d handlers",
@@ -203,3 +224,11 @@ class Worker:
         if self._work:
             self.tickets.stop_all()
             await asyncio.wait(list(self._work), timeout=5)
+
+
+def _channels(tasks: dict[str, Task[Any, Any]], group: str | None) -> list[Channel]:
+    """The queues of a worker of a group; without one (None), of each task's own."""
+    return [
+        Channel(t.name, t.options.group if group is None else group, singleton=t.options.singleton)
+        for t in tasks.values()
+    ]

@@ -8,10 +8,14 @@ from msgspec import Struct
 
 
 class Demand(Struct):
-    """One queue: how many tickets are asked for already, and how many were last seen waiting."""
+    """One queue: how many tickets are asked for already, and how many were last seen waiting.
+
+    ``most`` is how many it can have out at a time (0: any number).
+    """
 
     requested: int = 0
     backlog: int = 0
+    most: int = 0
 
 
 def allot(free: int, demands: Sequence[Demand], turn: int = 0) -> list[int]:
@@ -19,7 +23,7 @@ def allot(free: int, demands: Sequence[Demand], turn: int = 0) -> list[int]:
 
     Queues with nothing asked for come first, one slot each, beginning at ``turn`` so that all have
     their chance when slots are fewer than queues. What is left goes where tickets are known to wait,
-    and else evenly.
+    and else evenly; but a queue with a bound gets no more than what waits.
     """
     count = len(demands)
     grants = [0] * count
@@ -28,18 +32,25 @@ def allot(free: int, demands: Sequence[Demand], turn: int = 0) -> list[int]:
         if free and not demands[index].requested:
             grants[index] += 1
             free -= 1
-    hungry = [i for i in order if demands[i].backlog > demands[i].requested + grants[i]]
+    hungry = [i for i in order if _wanted(demands[i], grants[i]) > 0]
     while free and hungry:
         share = max(1, free // len(hungry))
         for index in list(hungry):
-            wanted = demands[index].backlog - demands[index].requested - grants[index]
+            wanted = _wanted(demands[index], grants[index])
             given = min(share, wanted, free)
             grants[index] += given
             free -= given
             if given == wanted:
                 hungry.remove(index)
-    for place, index in enumerate(order):
-        share = free // (count - place)
+    unbounded = [index for index in order if not demands[index].most]
+    for place, index in enumerate(unbounded):
+        share = free // (len(unbounded) - place)
         grants[index] += share
         free -= share
     return grants
+
+
+def _wanted(demand: Demand, granted: int) -> int:
+    """How many more tickets are known to wait, and can come."""
+    waiting = min(demand.backlog, demand.most) if demand.most else demand.backlog
+    return waiting - demand.requested - granted

@@ -1,6 +1,7 @@
 """One ticket, from delivery to settlement: a pipeline of named stages.
 
-decode → look whether it is still wanted → call → answer → report → acknowledge. The outcome is stored before
+decode → look whether it is still wanted → hand it over if it is another worker's → call → answer → report →
+acknowledge. The outcome is stored before
 the ticket is acknowledged, so a crash between the two repeats, and never loses.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +29,7 @@ from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
     DELIVERIES_MAX,
     STARTED_NOTICE_MS,
+    STICKY_SOFT_TRIES,
     WAITING_PER_SLOT_MAX,
 )
 from dagnats.ports import Append, Blobs, Delivery, EventLog, Outside
@@ -39,8 +42,10 @@ from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
 from dagnats.worker.calls import Callers
 from dagnats.worker.doors import WorkerDoors
 from dagnats.worker.emitter import Emitter
+from dagnats.worker.handover import Sender
 from dagnats.worker.lease import Held, LeaseKeeper
 from dagnats.worker.reporting import answer_message, report
+from dagnats.worker.room import Room
 
 log = logging.getLogger("dagnats.worker")
 
@@ -77,7 +82,7 @@ class Tickets:
 
     def __init__(
         self, worker: str, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper: LeaseKeeper, clock: Clock,
-        concurrency: int, *, freed: Callable[[], None] = lambda: None,
+        *, sender: Sender, room: Room, freed: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.running: dict[str, Running] = {}
         self.skipped = 0
@@ -86,11 +91,13 @@ class Tickets:
         self._worker = worker
         self._outside = outside
         self._tasks = tasks
+        self._sender = sender
+        self._room = room
         self._keeper = keeper
         self._clock = clock
         # Handlers that wait for a durable call keep their thread, and give up their slot.
-        self._threads = Threads(concurrency * (1 + WAITING_PER_SLOT_MAX))
-        self.callers = Callers(outside, worker, freed)
+        self._threads = Threads(room.slots * (1 + WAITING_PER_SLOT_MAX))
+        self.callers = Callers(outside, worker, room, freed)
         self._doors = WorkerDoors(outside, worker, self.callers)
         self._answering = Answering(worker, outside.blobs)
         self._cancelled: OrderedDict[str, int] = OrderedDict()  # run → the last epoch that is over
@@ -98,12 +105,20 @@ class Tickets:
 
     async def run(self, delivery: Delivery) -> None:
         """Take one ticket through all its stages. Never raises for what user code does."""
+        since_ms = self._clock.monotonic_ms()
         message = await self._decoded(delivery)
         if message is None or self._is_running(delivery, message):
             return
         if not await self._wanted(delivery, message):
             return
-        outcome = await self._outcome(delivery, message)
+        if await self._sender.elsewhere(delivery, message, since_ms):
+            return
+        if not self._room.take() and not await self._room.wait(delivery, message):
+            return
+        try:
+            outcome = await self._outcome(delivery, message)
+        finally:
+            self._room.leave()
         if outcome is None:
             return
         await report(self._outside.log, message, outcome)
@@ -128,7 +143,7 @@ class Tickets:
     def _is_running(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Whether this is a ticket that is running here: its lease lapsed all the same, and goes on."""
         key = f"{message.run}/{message.ticket}"
-        if key not in self.running:
+        if key not in self.running and key not in self._room.waiting:
             return False
         self._keeper.moved(key, delivery.reply)
         return True
@@ -144,12 +159,16 @@ class Tickets:
         return not over
 
     async def _outcome(self, delivery: Delivery, message: TaskMessage) -> Outcome | None:
-        """Stages 3 to 5: call the handler under a lease, and say how it ended."""
+        """Stages 4 to 6: call the handler under a lease, and say how it ended."""
+        if message.run in self._cancelled:  # while the ticket waited for a slot
+            self.skipped += 1
+            await self._outside.queue.done(delivery.reply)
+            return None
         task = self._tasks.get(message.task)
         if task is None:
             await self._outside.queue.give_back(delivery.reply, _PAUSE_MS)
             return None
-        if delivery.delivered > DELIVERIES_MAX:
+        if delivery.delivered > deliveries_max(message):
             text = f"{delivery.delivered - 1} workers were lost while they ran this ticket"
             return self._answering.failed(message, text, "worker_lost")
         try:
@@ -283,6 +302,15 @@ class Tickets:
     def close(self) -> None:
         """Let threads go."""
         self._threads.close()
+
+
+def deliveries_max(message: TaskMessage) -> float:
+    """How often a ticket may come before its handler is taken for one that kills workers.
+
+    One that waits for its worker is delivered again and again; if for long, its run's time-out ends it.
+    """
+    waits = STICKY_SOFT_TRIES if message.sticky == "soft" else math.inf
+    return DELIVERIES_MAX + (waits if message.worker else 0)
 
 
 async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage) -> bool:

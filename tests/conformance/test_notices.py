@@ -226,3 +226,14 @@ async def test_a_stream_grows_only_as_its_writer_expects(outside, run):
     found = await outside.notices.last(subjects.STREAMS, subject)
 
     assert (found.seq, found.payload) == (second.seq, b"2")
+
+
+async def test_enough_answers_end_the_asking(deployment, outside, other, run):
+    """Who needs one answer does not wait for the others, nor for the time to be over."""
+    for process in (outside, other):
+        await process.notices.listen(subjects.ask(run), Answering(process, b"a"))
+    answers = await asyncio.wait_for(
+        outside.notices.ask(subjects.ask(run), b"?", 60_000, enough=1), 5
+    )
+
+    assert answers[0] == b"a?"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dagnats.errors import BrokerUnsuitable
 from dagnats.limits import WORKER_LEASE_MIN_MS
 from tests.conformance.deployments import dispatch, unique
 
@@ -18,10 +19,10 @@ class Hands:
         self.ended = []
         self.source = None
 
-    async def open(self, task, group="", lease_ms=LONG_MS, ask=10):
+    async def open(self, task, group="", lease_ms=LONG_MS, ask=10, singleton=False):
         """Join, and ask at once."""
         self.source = await self.process.queue.open(
-            task, group, lease_ms, self.got.append, self.ended.append
+            task, group, lease_ms, self.got.append, self.ended.append, singleton=singleton
         )
         if ask:
             await self.source.request(ask, LONG_MS)
@@ -250,3 +251,135 @@ async def test_a_duplicate_dispatch_is_one_ticket(deployment, outside, other, ru
     await deployment.until(lambda: len(hands.got) == 2)
 
     assert hands.payloads == [b"once", b"next"]
+
+
+# -- singletons ------------------------------------------------------------------------------------
+
+
+async def test_of_a_singleton_one_ticket_is_out_at_a_time(deployment, outside, other, run, task):
+    """Whoever asks for however many: the next comes when the one before was removed."""
+    both = [await Hands(process).open(task, singleton=True) for process in (outside, other)]
+    await send(outside, run, task, *(b"%d" % n for n in range(6)))
+    for count in range(1, 7):
+        await deployment.until(lambda count=count: len(both[0].got + both[1].got) >= count)
+        for _ in range(20):
+            await deployment.tick()
+        got = sorted(both[0].got + both[1].got, key=lambda each: each.seq)
+        assert len(got) == count
+        await other.queue.done(got[-1].reply)
+
+    assert [each.payload for each in got] == [b"%d" % n for n in range(6)]
+
+
+async def test_a_dead_holders_singleton_holds_up_the_rest_until_its_lease_is_over(
+    deployment, outside, other, run, task
+):
+    """Then it comes first, and the others after it."""
+    lease_ms = WORKER_LEASE_MIN_MS
+    hands = await Hands(outside).open(task, lease_ms=lease_ms, singleton=True, ask=1)
+    await send(outside, run, task, b"1", b"2")
+    await deployment.until(lambda: hands.got)
+    await outside.close()
+    heirs = await Hands(other).open(task, lease_ms=lease_ms, singleton=True)
+    await deployment.until(lambda: heirs.got)
+
+    assert [(each.payload, each.delivered) for each in heirs.got] == [(b"1", 2)]
+    await other.queue.done(heirs.got[0].reply)
+    await deployment.until(lambda: len(heirs.got) == 2)
+    assert heirs.got[1].payload == b"2"
+
+
+async def test_a_singletons_ticket_that_was_given_back_comes_before_the_others(
+    deployment, outside, other, run, task
+):
+    """Also when it was given back for later."""
+    hands = await Hands(outside).open(task, singleton=True)
+    await send(outside, run, task, b"1", b"2")
+    await deployment.until(lambda: hands.got)
+    await outside.queue.give_back(hands.got[0].reply, 600)
+    await deployment.until(lambda: len(hands.got) == 2)
+
+    assert hands.payloads == [b"1", b"1"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_workers_must_agree_on_a_singleton(deployment, outside, other, task, first):
+    """Who comes second and takes it the other way is refused, while the first is there."""
+    hands = await Hands(outside).open(task, singleton=first)
+    with pytest.raises(BrokerUnsuitable, match=f"{task}.*singleton"):
+        await Hands(other).open(task, singleton=not first)
+    await hands.source.close()
+
+    async def joined():
+        try:
+            return await Hands(other).open(task, singleton=not first)
+        except BrokerUnsuitable:
+            return None
+
+    assert await deployment.until(joined)
+
+
+async def test_a_ticket_that_is_out_keeps_a_singleton_one(deployment, outside, other, run, task):
+    """Its holder relies on being alone, also when it asks for no more."""
+    hands = await Hands(outside).open(task, singleton=True, ask=1)
+    await send(outside, run, task, b"work")
+    await deployment.until(lambda: hands.got)
+    with pytest.raises(BrokerUnsuitable, match=task):
+        await Hands(other).open(task, singleton=False)
+    await outside.queue.done(hands.got[0].reply)
+    heirs = await Hands(other).open(task, singleton=False, ask=2)
+    await send(outside, run, task, b"1", b"2")
+    await deployment.until(lambda: len(heirs.got) == 2)
+
+
+async def test_tickets_that_are_out_do_not_hinder_a_singleton(
+    deployment, outside, other, run, task
+):
+    """What many held before is done; from then on it is one at a time."""
+    hands = await Hands(outside).open(task, ask=3)
+    await send(outside, run, task, *(b"%d" % n for n in range(5)))
+    await deployment.until(lambda: len(hands.got) == 3)
+    heirs = await Hands(other).open(task, singleton=True)
+    for each in hands.got:
+        assert heirs.got == []
+        await outside.queue.done(each.reply)
+    await deployment.until(lambda: heirs.got)
+    for _ in range(20):
+        await deployment.tick()
+
+    assert heirs.payloads == [b"3"]
+
+
+async def test_a_purged_ticket_of_a_singleton_counts_until_its_holder_answers(
+    deployment, outside, run, task
+):
+    """A handler whose run was cancelled is still ending; the next begins after it."""
+    hands = await Hands(outside).open(task, singleton=True)
+    await send(outside, run, task, b"gone")
+    await send(outside, run + "x", task, b"next")
+    await deployment.until(lambda: hands.got)
+    await outside.queue.purge_run(run)
+    for _ in range(20):
+        await deployment.tick()
+    assert hands.payloads == [b"gone"]
+    await outside.queue.done(hands.got[0].reply)
+    await deployment.until(lambda: len(hands.got) == 2)
+
+    assert hands.payloads == [b"gone", b"next"]
+
+
+async def test_a_purged_ticket_of_a_dead_holder_counts_until_its_lease_is_over(
+    deployment, outside, other, run, task
+):
+    """It does not come again, and no longer holds up the others."""
+    lease_ms = WORKER_LEASE_MIN_MS
+    hands = await Hands(outside).open(task, lease_ms=lease_ms, singleton=True)
+    await send(outside, run, task, b"gone")
+    await send(outside, run + "x", task, b"next")
+    await deployment.until(lambda: hands.got)
+    await outside.close()
+    await other.queue.purge_run(run)
+    heirs = await Hands(other).open(task, lease_ms=lease_ms, singleton=True)
+    await deployment.until(lambda: heirs.got)
+
+    assert heirs.payloads == [b"next"]

@@ -17,9 +17,11 @@ from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
 from dagnats.wire import subjects
-from dagnats.wire.messages import Chunks, ClosedMark, TaskMessage
+from dagnats.wire.messages import Chunks, ClosedMark, HandedOver, Offer, OfferAnswer, TaskMessage
 from tests.documents import pages
 from tests.documents.pages import REFERENCE, Fence
+
+HANDING_OVER = {"run": Offer, "says": OfferAnswer, "message": HandedOver}  # by their first member
 
 
 def text(name: str) -> str:
@@ -124,6 +126,8 @@ def test_messages_on_the_wire_page_can_be_read(fence: Fence):
         read = msgspec.json.decode(fence.content, type=ClosedMark)
     elif "chunks" in shown:
         read = msgspec.json.decode(fence.content, type=Chunks)
+    elif (kind := HANDING_OVER.get(next(iter(shown)))) is not None:
+        read = msgspec.json.decode(fence.content, type=kind)
     else:
         return
 

@@ -16,7 +16,7 @@ class Fault(NamedTuple):
 
 MACHINE, SETTLE, LOOP = "core/machine.py", "core/settle.py", "core/kinds/agent_loop.py"
 SCOPE, PARTITION, LOADING = "core/scope.py", "scheduler/partition.py", "scheduler/loading.py"
-PERFORM = "scheduler/perform.py"
+PERFORM, HANDOVER = "scheduler/perform.py", "worker/handover.py"
 
 FAULTS = (
     # -- applying ----------------------------------------------------------------------------------
@@ -263,5 +263,45 @@ FAULTS = (
         PERFORM,
         "await self._encoded(message), command.id)\n\n    def _timer",
         "await self._encoded(message))\n\n    def _timer",
+    ),
+    # -- sticky runs -------------------------------------------------------------------------------
+    Fault(
+        "who failed is bound to the run",
+        MACHINE,
+        "not known or isinstance(fact, StepFailed)",
+        "not known",
+    ),
+    Fault(
+        "a hard sticky run changes its worker", MACHINE, " or not draft.run.worker:", " or True:"
+    ),
+    Fault(
+        "what was handed over late is begun",
+        HANDOVER,
+        "if until is None or until < self._clock.monotonic_ms():",
+        "if until is None:",
+    ),
+    Fault(
+        "what was not promised is begun",
+        HANDOVER,
+        "if until is None or until < self._clock.monotonic_ms():",
+        "if until is not None and until < self._clock.monotonic_ms():",
+    ),
+    Fault(
+        "a ticket is handed over after a late yes",
+        HANDOVER,
+        "if not answers or now > since_ms + self._patience_ms:",
+        "if not answers:",
+    ),
+    Fault(
+        "who handed a ticket over runs it too",
+        HANDOVER,
+        "            await self._hand_over(delivery, answer.at)\n            return True\n",
+        "            await self._hand_over(delivery, answer.at)\n            return False\n",
+    ),
+    Fault(
+        "what was handed over keeps its old lease",
+        HANDOVER,
+        "        self._keeper.renew(given.reply)  # the sender has held it for a while\n",
+        "",
     ),
 )

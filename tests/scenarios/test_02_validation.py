@@ -1,7 +1,7 @@
 """Scenarios, section 2: validation and schema.
 
-Left out, with the features they belong to: S027 (rate limits), S029 (sticky), the compensation half of
-S031, and every limit that HTTP adds (status 400).
+Left out, with the features they belong to: S027 (rate limits), the compensation half of S031, and every limit
+that HTTP adds (status 400). S029 (sticky) is in ``test_18_routing``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Scenarios, section 18: worker.
-
-Left out, with the feature it belongs to: S403 (singleton and partitioned handlers, by gates).
-"""
+"""Scenarios, section 18: worker. S403 (singleton handlers) is in ``test_18_routing``."""
 
 from __future__ import annotations
 

@@ -320,3 +320,48 @@ def test_ids_of_commands():
     assert ArmTimer("r", 17).id == "r:timer:17"
     assert DeadLetter("r", "a/1/0", 3).id == "r/a/1/0:dead"
     assert CloseRun("r", abandoned=True).id == CloseRun("r", abandoned=False).id == "r:closed"
+
+
+# -- sticky runs -----------------------------------------------------------------------------------
+
+
+def answered(story: Story, step: str, worker: str) -> str:
+    """Whom the run is bound to after a worker completed a step."""
+    story.tell(StepSucceeded(ticket=story.ticket(step), worker=worker))
+    return story.run.worker
+
+
+def test_a_hard_sticky_run_stays_with_who_completed_its_first_step():
+    """Whoever answers later."""
+    story = Story("a", a_step("b", "a"), a_step("c", "b"), sticky="hard", timeout_ms=60_000)
+
+    assert story.run.worker == ""
+    assert [answered(story, step, worker) for step, worker in ("ax", "by")] == ["x", "x"]
+
+
+def test_a_soft_sticky_run_goes_with_who_completed_its_last_step():
+    """So that it has one worker again after the first is gone."""
+    story = Story("a", a_step("b", "a"), a_step("c", "b"), sticky="soft")
+
+    assert [answered(story, step, worker) for step, worker in ("ax", "by")] == ["x", "y"]
+
+
+def test_who_only_failed_at_a_step_is_not_bound():
+    """A retry may be anywhere; an iteration binds as a completion does."""
+    story = Story(a_step("a", retry=retries(1)), a_loop("b"), sticky="soft")
+    story.tell(StepFailed(ticket=story.ticket("a"), worker="x", error="boom"))
+    assert story.run.worker == ""
+    story.tell(StepContinued(ticket=story.ticket("b"), worker="y"))
+
+    assert story.run.worker == "y"
+
+
+def test_answers_out_of_force_and_odd_names_do_not_bind():
+    """Nor does anything in a run that is not sticky."""
+    story = Story("a", "b", sticky="soft")
+    story.tell(StepSucceeded(ticket="a/7/0", worker="x"))
+    answered(story, "a", "x" * 129)
+    assert story.run.worker == ""
+    plain = Story("a", "b")
+
+    assert answered(plain, "a", "x") == ""

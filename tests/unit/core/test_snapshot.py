@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from dagnats.core import snapshot
+from dagnats.core.events import StepSucceeded
 from dagnats.core.machine import new_run
 from tests.support.builders import Story, a_graph, a_loop, a_step, retries
 
@@ -86,3 +87,12 @@ def test_another_graph():
 
     assert snapshot.restore(saved, a_graph("a", "b")) is None
     assert snapshot.restore(saved, None) is None
+
+
+def test_whom_a_sticky_run_is_bound_to_is_kept():
+    """A saved run goes on at its worker."""
+    story = Story("a", a_step("b", "a"), sticky="soft")
+    story.tell(StepSucceeded(ticket="a/1/0", worker="x"))
+    saved = snapshot.read(snapshot.save(story.run))
+
+    assert snapshot.restore(saved, story.graph).worker == "x"

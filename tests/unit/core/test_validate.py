@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagnats.core.model import Condition, RetryPolicy, Step, Workflow
-from dagnats.core.validate import name_problems, problems_of
+from dagnats.core.validate import advice_on, name_problems, problems_of
 from tests.support.builders import a_loop, a_step, a_workflow
 
 
@@ -200,3 +200,23 @@ def test_schemas_that_cannot_be_used(key):
 def a_workflow_of_one(**more):
     """The smallest valid workflow."""
     return Workflow(name="w", steps=(Step(id="a", task="a"),), **more)
+
+
+def test_sticky_runs():
+    """Hard needs an end to its waiting; one worker cannot be of a step's group as well."""
+    assert not problems("a", sticky="soft")
+    assert not problems("a", sticky="hard", timeout_ms=1)
+    [endless] = problems("a", sticky="hard")
+    assert "a run would wait for ever for a worker that is gone; give the workflow" in endless
+    [grouped] = problems("a", a_step("b", group="gpu"), sticky="soft")
+    assert 'step "b" needs one of group "gpu"' in grouped
+    [unknown] = problems("a", sticky="often")
+    assert 'unknown mode "often"' in unknown
+
+
+def test_advice_on_singletons():
+    """The hint of a step is for its workers to keep."""
+    [advice] = advice_on(a_workflow(a_step("a", task="t", singleton=True)))
+
+    assert advice.kind == "singleton"
+    assert "register task t with singleton=True" in advice.message
