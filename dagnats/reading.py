@@ -162,7 +162,8 @@ def view_entry(entry: Entry) -> views.EventView:
         fields = {}
     ticket = _text(fields, "ticket")
     _, _, place = ticket.partition("/")
-    attempt, _, iteration = place.partition("/")
+    attempt, _, turn = place.partition("/")
+    iteration = turn.partition("/")[0]  # behind it: how often a parked handler was entered again
     fields.pop("nonce", None)
     return views.EventView(
         seq=entry.seq,

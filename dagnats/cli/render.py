@@ -37,6 +37,9 @@ GLYPHS: Final = {
     "skipped": ("–", "dim"),
     "failed": ("✗", "bold red"),
     "cancelled": ("⊘", "magenta"),
+    "compensated": ("↶", "yellow"),
+    "compensate_failed": ("✗", "bold red"),
+    "continued": ("→", "cyan"),
 }
 
 
@@ -150,6 +153,9 @@ def run_header(run: RunView) -> Text:
     for name, value in run.metadata.items():
         text.append(f"  {name}={value}", "dim")
     text.append("".join(f"  #{tag}" for tag in run.tags), "dim")
+    for name in ("parent", "previous", "successor", "forked"):
+        value = getattr(run, name)
+        text.append(f"  {name} {value}" if value else "", "dim")
     if run.error:
         text.append("\n").append(_first_line(run.error), "red")
     return text
@@ -161,7 +167,17 @@ def step_lines(run: RunView, lines: Sequence[Line]) -> list[Text]:
     views = {view.id: view for view in run.steps}
     if not lines:
         return [step_line(view, None) for view in run.steps]
-    return [step_line(views[name], line) for name, line in drawn.items() if name in views]
+    made: list[Text] = []
+    for name, line in drawn.items():
+        if name in views:
+            made.append(step_line(views[name], line))
+            made += [owned_line(view) for view in run.steps if view.owner == name]
+    return made
+
+
+def owned_line(view: StepView) -> Text:
+    """A step that another one brought into the run, below it."""
+    return Text.assemble(("    ↳ ", "dim"), step_line(view, None))
 
 
 def step_line(step: StepView, line: Line | None) -> Text:
@@ -186,12 +202,24 @@ def _step_facts(step: StepView) -> Iterable[str]:
         yield f"iteration {step.iteration}/{step.max_iterations}"
     if step.attempt > 1 or (step.attempts > 1 and step.error):
         yield f"attempt {step.attempt} of {step.attempts}"
+    yield from _brought_along(step)
     if step.due_at and step.status == "waiting":
         yield f"goes on at {step.due_at[11:19]}"
     if step.duration_ms is not None:
         yield took(step.duration_ms)
     if step.worker:
         yield f"on {step.worker}"
+
+
+def _brought_along(step: StepView) -> Iterable[str]:
+    """Items, what is waited for, the child run."""
+    if step.items:
+        lost = f", {step.items.lost} failed" if step.items.lost else ""
+        yield f"{step.items.done}/{step.items.total}{lost}"
+    if step.waits_for:
+        yield f"for {step.waits_for}"
+    if step.child_run_id:
+        yield f"run {step.child_run_id}"
 
 
 def _first_line(error: ErrorView | None) -> str:
@@ -217,7 +245,7 @@ def error_report(run: RunView) -> Iterable[Text]:
 
 
 _QUIET: Final = frozenset(
-    {"type", "ticket", "nonce", "worker", "ran_ms", "definition", "start", "subject"}
+    {"type", "ticket", "nonce", "worker", "ran_ms", "definition", "start", "subject", "decision"}
 )
 _CLOSED_QUIET: Final = frozenset({"workflow", "started_ms", "closed_ms"})
 

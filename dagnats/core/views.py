@@ -10,12 +10,27 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from dagnats.core.graph import Graph
-from dagnats.core.model import ABSENT
+from dagnats.core.commands import child_run_id, successor_run_id
+from dagnats.core.graph import NOWHERE, Graph
+from dagnats.core.model import ABSENT, ChildConfig, EventConfig, SignalConfig, Step
 from dagnats.core.run import Run
-from dagnats.core.state import OPEN, QUEUED, SATISFIED, StepError, StepState, ticket_text
+from dagnats.core.state import (
+    COMPLETED,
+    CONTINUED,
+    FAILED,
+    NOBODY,
+    OPEN,
+    QUEUED,
+    SATISFIED,
+    WAITING,
+    Owned,
+    StepError,
+    StepState,
+    ticket_text,
+)
 
 RUNNING_STEP: Final = "running"
+_FAILED_SHOWN_MAX: Final = 20
 
 
 class ErrorView(Struct, frozen=True, omit_defaults=True):
@@ -27,8 +42,22 @@ class ErrorView(Struct, frozen=True, omit_defaults=True):
     traceback: str = ""
 
 
+class ItemsView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a map, or a plan, stands: ``failed`` are the errors of tolerated items by index, the first of them."""
+
+    total: int
+    started: int = 0
+    done: int = 0
+    lost: int = 0
+    failed: dict[str, str] = {}
+
+
 class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step: ``attempt`` of ``attempts``, ``iteration`` (executions so far) of ``max_iterations``."""
+    """A step: ``attempt`` of ``attempts``, ``iteration`` (executions so far) of ``max_iterations``.
+
+    ``owner`` is the step that brought it into the run: a planner, or a handler with a durable call. The
+    items of a map are counted (``items``), not listed. ``waits_for`` says what a waiting step waits for.
+    """
 
     id: str
     kind: str
@@ -46,6 +75,10 @@ class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
     output: Raw = ABSENT
     error: ErrorView | None = None
+    owner: str = ""
+    items: ItemsView | None = None
+    waits_for: str = ""
+    child_run_id: str = ""
 
 
 class RunView(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +98,12 @@ class RunView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     completed_at: str = ""
     deadline_at: str = ""
     duration_ms: int | None = None
+    parent: str = ""
+    root: str = ""
+    previous: str = ""
+    successor: str = ""
+    forked: str = ""
+    epoch: int = 0
     steps: list[StepView] = []
 
     @property
@@ -109,8 +148,9 @@ def view_run(run: Run, running: dict[str, str] | None = None, now_ms: int = 0) -
     ended = run.closed_ms or now_ms
     steps = (
         [
-            _view_step(graph, position, run.steps[position], running or {}, now_ms)
+            _view_step(run, graph, position, running or {}, now_ms)
             for position in range(len(run.steps))
+            if not _is_item(graph, position)
         ]
         if graph
         else []
@@ -130,14 +170,27 @@ def view_run(run: Run, running: dict[str, str] | None = None, now_ms: int = 0) -
         completed_at=text_of_time(run.closed_ms),
         deadline_at=text_of_time(run.deadline_ms),
         duration_ms=max(0, ended - run.started_ms) if ended and run.started_ms else None,
+        parent=run.parent,
+        root=run.root if run.root != run.id else "",
+        previous=run.previous,
+        successor=successor_run_id(run.id) if run.status == CONTINUED else "",
+        forked=run.forked,
+        epoch=run.epoch,
         steps=steps,
     )
 
 
+def _is_item(graph: Graph, position: int) -> bool:
+    """Whether a step is an element of a map."""
+    owner = graph.nodes[position].owner
+    return owner != NOWHERE and graph.nodes[owner].step.kind == "map"
+
+
 def _view_step(
-    graph: Graph, position: int, state: StepState, running: dict[str, str], now_ms: int
+    run: Run, graph: Graph, position: int, running: dict[str, str], now_ms: int
 ) -> StepView:
-    step = graph.nodes[position].step
+    node, state = graph.nodes[position], run.steps[position]
+    step = node.step
     policy = step.retry or graph.workflow.default_retry
     worker = running.get(ticket_text(step.id, state), "") if state.status == QUEUED else ""
     ended = state.ended_ms or (now_ms if state.status in OPEN else 0)
@@ -146,10 +199,10 @@ def _view_step(
         id=step.id,
         kind=step.kind,
         task=step.task,
-        status=RUNNING_STEP if worker else state.status,
+        status=RUNNING_STEP if worker or _at_work(step, state) else state.status,
         depends_on=step.depends_on,
         attempt=state.attempt,
-        attempts=policy.attempts if policy else 1,
+        attempts=(policy.attempts if policy else 1) + state.spent,
         iteration=state.iteration + 1 if loops and state.began_ms else 0,
         max_iterations=step.loop.max_iterations if step.loop else 0,
         due_at=text_of_time(state.due_ms) if state.status in OPEN else "",
@@ -157,6 +210,52 @@ def _view_step(
         ended_at=text_of_time(state.ended_ms),
         duration_ms=max(0, ended - state.began_ms) if ended and state.began_ms else None,
         worker=worker,
-        output=state.output,
+        output=state.output if state.status == COMPLETED else ABSENT,
         error=view_error(state.error),
+        owner=graph.nodes[node.owner].step.id if node.owner != NOWHERE else "",
+        items=_view_items(run, state.owned) if state.owned else None,
+        waits_for=_waits_for(graph, step, state) if state.status == WAITING else "",
+        child_run_id=_child_of(run.id, step, state, ticket_text(step.id, state)),
     )
+
+
+def _at_work(step: Step, state: StepState) -> bool:
+    """Whether a step that waits for nobody outside is at work: its items, its plan, its child."""
+    if state.status != WAITING or state.due_ms:
+        return False
+    return state.owned is not None or step.kind == "sub_workflow"
+
+
+def _view_items(run: Run, own: Owned) -> ItemsView:
+    places = range(own.first, own.first + own.count)
+    lost = [place for place in places if run.steps[place].status == FAILED] if own.lost else []
+    failed: dict[str, str] = {}
+    for place in lost[:_FAILED_SHOWN_MAX]:
+        error = run.steps[place].error
+        failed[str(place - own.first)] = error.message if error else "failed"
+    return ItemsView(
+        total=own.count, started=own.started, done=own.done, lost=own.lost, failed=failed
+    )
+
+
+def _waits_for(graph: Graph, step: Step, state: StepState) -> str:
+    """What a step waits for, in a few words."""
+    config = step.config
+    if state.parked != NOBODY:
+        return f"call {graph.nodes[state.parked].step.id}"
+    if state.error is not None:
+        return "its next attempt"
+    if isinstance(config, SignalConfig):
+        return f"signal {config.name}"
+    if isinstance(config, EventConfig):
+        return f"event {config.event}" + (f" with {state.match}" if config.match else "")
+    if state.bound_ms and step.kind in ("approval", "planner"):
+        return f"approval until {text_of_time(state.bound_ms)}"
+    return ""
+
+
+def _child_of(run: str, step: Step, state: StepState, ticket: str) -> str:
+    """The run id of a step's child; empty before there is one."""
+    begun = isinstance(step.config, ChildConfig) and state.attempt > 0
+    depth = state.error is not None and state.error.failure == "depth"
+    return child_run_id(run, ticket) if begun and not depth else ""

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from dagnats.core import durations
 from dagnats.core.attempts import after_error, first_attempt
-from dagnats.core.commands import CancelChild, Command, StartChild, child_run_id
+from dagnats.core.commands import CancelChild, Command, StartChild
 from dagnats.core.events import ChildClosed, ChildStarted, Outcome, StepPlanned
 from dagnats.core.inputs import NULL
 from dagnats.core.model import ChildConfig, Problem, Step
@@ -120,13 +120,6 @@ def in_force(scope: Scope) -> tuple[Command, ...]:
 def _may_run_on(state: StepState) -> bool:
     """Whether the child of the current attempt need not have ended by itself."""
     return state.error is None or state.error.failure not in ("child_failed", "depth")
-
-
-def child_of(run: str, step: Step, state: StepState, ticket: str) -> str:
-    """The run id of a step's child; empty before there is one."""
-    begun = isinstance(step.config, ChildConfig) and state.attempt > 0
-    depth = state.error is not None and state.error.failure == "depth"
-    return child_run_id(run, ticket) if begun and not depth else ""
 
 
 def _config(step: Step) -> ChildConfig:
