@@ -122,12 +122,14 @@ class Story:
 
     def state(self, step: str) -> StepState:
         """A step as it is now."""
-        return self.run.steps[self.graph.index[step]]
+        graph = self.run.graph or self.graph  # it grows
+        return self.run.steps[graph.index[step]]
 
     @property
     def statuses(self) -> dict[str, str]:
         """Every step's status, by id."""
-        return {node.step.id: self.run.steps[node.position].status for node in self.graph.nodes}
+        nodes = (self.run.graph or self.graph).nodes
+        return {node.step.id: self.run.steps[node.position].status for node in nodes}
 
     @property
     def dispatched(self) -> list[str]:

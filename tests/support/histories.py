@@ -26,6 +26,7 @@ from dagnats.core.views import view_run
 from dagnats.wire import subjects
 from dagnats.wire.codec import decode_fact, encode
 from tests.support.builders import Story, a_loop, a_step, retries
+from tests.support.kind_histories import KIND_SCRIPTS
 
 FOLDER = Path(__file__).parents[1] / "histories"
 Lines = list[dict[str, Any]]
@@ -161,7 +162,7 @@ def stale_and_doubled() -> Story:
 SCRIPTS: tuple[Callable[[], Story], ...] = (
     task_chain, fan_out_join, agent_loop, loop_iterations, loop_duration, retries_exhausted,
     retry_after, non_retriable, step_timeout, skips, cancelled, run_timeout, on_failure,
-    on_failure_fails, output_template, input_missing, stale_and_doubled,
+    on_failure_fails, output_template, input_missing, stale_and_doubled, *KIND_SCRIPTS,
 )  # fmt: skip
 
 
