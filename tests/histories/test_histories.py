@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dagnats.core.state import CLOSED
 from tests.support.histories import FOLDER, SCRIPTS, read, replayed
 
 FILES = sorted(FOLDER.glob("*.jsonl"))
@@ -27,5 +28,5 @@ def test_histories_say_what_they_are_about():
     for path in FILES:
         first, *facts, last = read(path)
         assert first["about"]
-        assert last["summary"]["status"] in ("completed", "failed", "cancelled"), path.name
+        assert last["summary"]["status"] in CLOSED, path.name
         assert [fact["seq"] for fact in facts] == list(range(1, len(facts) + 1))
