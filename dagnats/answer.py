@@ -37,6 +37,11 @@ class Answer(Generic[T]):
         return self._task.__await__()
 
     @property
+    def done(self) -> bool:
+        """Whether it is over, well or not."""
+        return (self._future or self._task).done()
+
+    @property
     def succeeded(self) -> bool:
         """Whether it is done, and well."""
         pending = self._future or self._task

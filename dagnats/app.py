@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from dagnats.client import Client
@@ -332,6 +333,22 @@ def _flag(where: str, value: object) -> bool:
     if value is not None and not isinstance(value, bool):
         raise DefinitionError(f"{where}={value!r}; write True or False")
     return bool(value)
+
+
+@contextmanager
+def connected(app: App, client: Client) -> Iterator[None]:
+    """Have an app use a given client in this event loop, as tests do."""
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[Client] = loop.create_future()
+    opened.set_result(client)
+    clients = app._clients  # noqa: SLF001  (one concept in two places: an app is at its limit of methods)
+    before, clients[loop] = clients.get(loop), opened
+    try:
+        yield
+    finally:
+        del clients[loop]
+        if before is not None:
+            clients[loop] = before
 
 
 class _Background:

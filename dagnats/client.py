@@ -65,6 +65,7 @@ class Client(listing.Lists, Requests):
         self.outside = outside
         self.registry = Registry(outside.documents(subjects.DEFINITIONS))
         self.clock = clock or SystemClock()
+        self.recheck_s = _RECHECK_S
         self.dead = DeadLetters(outside, self.clock, self.retry)
 
     # -- starting ----------------------------------------------------------------------------------
@@ -256,7 +257,7 @@ class Client(listing.Lists, Requests):
                 pause = min(pause * 2, _PAUSE_MAX_S)
             else:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(heard.wait(), _RECHECK_S)
+                    await asyncio.wait_for(heard.wait(), self.recheck_s)
 
     async def _exists(self, run_id: str) -> bool:
         start = subjects.fact(self._partition(run_id), run_id, "client")

@@ -175,6 +175,11 @@ class Context(Operations, Generic[C]):
         self._started.append(answer)
         return answer
 
+    @property
+    def waits(self) -> bool:
+        """Whether something that the handler started is not done: in a thread it may be waiting for it."""
+        return any(not started.done for started in self._started)
+
     # -- for the worker ----------------------------------------------------------------------------
 
     def cancel(self) -> None:

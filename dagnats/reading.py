@@ -32,10 +32,11 @@ _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 
 class RunRead(Struct, frozen=True):
-    """A run and what it was folded from."""
+    """A run and what it was folded from; ``folded`` are the sequences of the facts that counted."""
 
     run: Run
     entries: list[Entry]
+    folded: frozenset[int] = frozenset()
 
 
 class _Given(Struct, frozen=True):
@@ -65,6 +66,7 @@ async def read_run(
     entries = await outside.log.history(run_id)
     run: Run | None = None
     nonces: dict[str, str] = {}
+    folded: set[int] = set()
     for entry in entries:
         if kind_of(entry.subject) == "task":
             with suppress(msgspec.DecodeError):
@@ -83,6 +85,7 @@ async def read_run(
         if _authentic(event, nonces):
             inspected = run.graph.inspected if run.graph else frozenset[str]()
             before = run
+            folded.add(entry.seq)
             event = await payloads.prepared(outside.blobs, inspected, event)
             run, _ = advance(before, event)
             if until is not None and until(before, run, event):
@@ -91,7 +94,7 @@ async def read_run(
         raise RunNotFound(
             f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
         )
-    return RunRead(run, entries)
+    return RunRead(run, entries, frozenset(folded))
 
 
 def input_of(run: Run, position: int) -> Raw:

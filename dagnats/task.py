@@ -93,6 +93,11 @@ class Startable(Generic[P, R]):
         self._home = home
         self._read: Callable[[Any], Any] | None = None
 
+    @property
+    def home(self) -> Home:
+        """The app that it belongs to."""
+        return self._home
+
     def definition(self) -> Workflow:
         """The workflow that a start runs."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ from dagnats.cli.approval import approve, reject
 from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.ending import ended, tell_end, waiting
+from dagnats.cli.export import export
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.revive import fork, rerun, retry
@@ -42,6 +43,7 @@ run.add_command(start)
 run.add_command(retry)
 run.add_command(rerun)
 run.add_command(fork)
+run.add_command(export)
 run.add_command(approve)
 run.add_command(reject)
 run.add_command(send, "signal")

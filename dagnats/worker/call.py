@@ -66,6 +66,11 @@ class Call:
         self._task: asyncio.Task[Any] | None = None
         self._thread: _ThreadCall | None = None
 
+    @property
+    def in_thread(self) -> bool:
+        """Whether the function runs in a thread, and has not ended."""
+        return self._thread is not None and not self._done.done()
+
     def run_async(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         """Begin a coroutine function."""
         self._task = self._loop.create_task(self._guarded(function, kwargs))

@@ -43,6 +43,7 @@ class Callers:
         self, outside: Outside, worker: str, room: Room, freed: Callable[[], None]
     ) -> None:
         self.waiting = 0
+        self.look_again_s: tuple[float, ...] = _LOOK_AGAIN_S
         self._outside = outside
         self._worker = worker
         self._room = room
@@ -127,7 +128,7 @@ class Callers:
         try:
             looks = 0
             while True:
-                pause = _LOOK_AGAIN_S[min(looks, len(_LOOK_AGAIN_S) - 1)]
+                pause = self.look_again_s[min(looks, len(self.look_again_s) - 1)]
                 await asyncio.wait({future}, timeout=pause)
                 if future.done():
                     return future.result()
