@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from dagnats.errors import RequestError
-from dagnats.outcome import Parked
+from dagnats.outcome import Cancelled
 
 T = TypeVar("T")
 
@@ -54,21 +54,26 @@ class Answer(Generic[T]):
 
     @property
     def given_up(self) -> bool:
-        """Whether nobody waits for it: the handler was told to stop, or has parked."""
-        pending = self._future or self._task
-        if not pending.done():
-            return False
-        return pending.cancelled() or isinstance(pending.exception(), Parked)
+        """Whether nobody waits for it any more."""
+        return (self._future or self._task).cancelled()
+
+    def give_up(self) -> None:
+        """Wait no more; whoever does is told."""
+        (self._future or self._task).cancel()
 
     def wait(self) -> T:
         """The result, blocking this thread.
 
         Raises:
             RequestError: called on the event loop, where it would wait for itself: use ``await``.
+            Cancelled: the handler is to stop.
         """
         if self._future is None:
             raise RequestError(
                 "wait() would block the event loop; write `await` in an async handler"
             )
         self._taken = True
-        return self._future.result()
+        try:
+            return self._future.result()
+        except concurrent.futures.CancelledError:
+            raise Cancelled("told to stop while it waited") from None

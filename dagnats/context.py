@@ -20,7 +20,8 @@ from dagnats import convert
 from dagnats.answer import Answer
 from dagnats.core.model import ABSENT
 from dagnats.durable import OperationDoors, Operations
-from dagnats.errors import DagNatsError
+from dagnats.errors import DagNatsError, PayloadTooLarge
+from dagnats.limits import HEARTBEAT_SIZE_MAX_BYTES
 from dagnats.outcome import Cancelled
 from dagnats.wire.messages import TaskMessage
 
@@ -108,8 +109,10 @@ class Context(Operations, Generic[C]):
         self._loop = loop
         self._read = read_checkpoint
         self._stream = stream
+        self.detail = ABSENT
         self._cancelled = False
         self._started: list[Answer[Any]] = []
+        self._waits: list[Answer[Any]] = []
 
     @property
     def cancelled(self) -> bool:
@@ -164,8 +167,21 @@ class Context(Operations, Generic[C]):
     put_stream = emit
 
     def heartbeat(self, detail: Any = None) -> Answer[None]:
-        """Tell watchers how far the work is. Leases need no heartbeats: they are kept for you."""
+        """Tell watchers how far the work is. Leases need no heartbeats: they are kept for you.
+
+        The last detail stands in the run's status while the handler runs.
+
+        Raises:
+            PayloadTooLarge: the detail is above 8 KB.
+        """
         raw = ABSENT if detail is None else convert.encode(detail)
+        size = len(bytes(raw))
+        if size > HEARTBEAT_SIZE_MAX_BYTES:
+            most = HEARTBEAT_SIZE_MAX_BYTES // 1024
+            raise PayloadTooLarge(
+                f"a heartbeat's detail of {size} bytes; at most {most} KB are told"
+            )
+        self.detail = raw or self.detail
         return self._start(self._doors.heartbeat(self.message, raw))
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
@@ -180,11 +196,25 @@ class Context(Operations, Generic[C]):
         """Whether something that the handler started is not done: in a thread it may be waiting for it."""
         return any(not started.done for started in self._started)
 
+    def _wait(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
+        """Start something that may take long, and that a handler which is to stop does not wait for."""
+        answer = self._start(work)
+        self._waits = [wait for wait in self._waits if not wait.done]
+        self._waits.append(answer)
+        if self._cancelled:
+            answer.give_up()
+        return answer
+
     # -- for the worker ----------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """Mark the ticket as not wanted any more."""
         self._cancelled = True
+
+    def give_up(self) -> None:
+        """Wait for no durable operation any more."""
+        for wait in list(self._waits):
+            wait.give_up()
 
     async def finish(self) -> None:
         """Wait for everything the handler started and did not give up; the first failure counts."""

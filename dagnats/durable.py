@@ -126,6 +126,9 @@ class Operations(TicketFacts):
     def _start(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
         raise NotImplementedError
 
+    def _wait(self, work: Coroutine[Any, Any, T]) -> Answer[T]:
+        raise NotImplementedError
+
     def call(self, task: Any, *args: Any, **kwargs: Any) -> Answer[Any]:
         """Run a task as a step of this run, and wait for what it returns.
 
@@ -142,7 +145,7 @@ class Operations(TicketFacts):
             step, raw, read = Step(id="call", task=task), _only(task, args, kwargs), convert.plain
         else:
             step, raw = task.step("call"), task.signature.encode_call(args, kwargs)
-            read = convert.decoder(task.returns())
+            read = convert.reader(task.returns())
         return self._ask(step, raw, read)
 
     def map(
@@ -165,7 +168,7 @@ class Operations(TicketFacts):
             retry=base.retry, metadata=base.metadata, config=config,
         )  # fmt: skip
         kind = Any if known is None else list[task.returns() | None]  # type: ignore[operator]
-        return self._ask(step, convert.encode(list(items)), _reader(kind))
+        return self._ask(step, convert.encode(list(items)), convert.reader(kind))
 
     def run_workflow(self, workflow: Any, *args: Any, **kwargs: Any) -> Answer[Any]:
         """Run a workflow as a child run, and wait for its output. A name takes one argument.
@@ -176,7 +179,10 @@ class Operations(TicketFacts):
         if isinstance(workflow, str):
             raw, read = _only(workflow, args, kwargs), convert.plain
         else:
-            raw, read = workflow.signature.encode_call(args, kwargs), _reader(workflow.returns())
+            raw, read = (
+                workflow.signature.encode_call(args, kwargs),
+                convert.reader(workflow.returns()),
+            )
         name = workflow if isinstance(workflow, str) else workflow.name
         step = Step(id="call", kind="sub_workflow", config=ChildConfig(workflow=name))
         return self._ask(step, raw, read)
@@ -247,7 +253,7 @@ class Operations(TicketFacts):
         failing: type[CallFailed] = CallFailed,
     ) -> Answer[Any]:  # fmt: skip
         number, self._calls = self._calls, self._calls + 1
-        return self._start(self._asked(number, step, input, read, park=park, failing=failing))
+        return self._wait(self._asked(number, step, input, read, park=park, failing=failing))
 
     async def _asked(
         self, n: int, step: Step, input: Raw, read: Callable[[Raw], Any], *, park: bool,
@@ -258,15 +264,8 @@ class Operations(TicketFacts):
             return read(result.output or convert.NULL)
         what = f"call {n} ({step.task or step.kind}) of step {self.step_id}"
         text = f"{what}: {result.error or result.status}"
-        raise failing(text, failure=result.failure, step=result.step)
-
-
-def _reader(kind: Any) -> Callable[[Raw], Any]:
-    """A decoder; a type that cannot be read gives builtins."""
-    try:
-        return convert.decoder(kind)
-    except TypeError:
-        return convert.plain
+        kind = failing if result.failure == "timeout" else CallFailed
+        raise kind(text, failure=result.failure, step=result.step)
 
 
 def _only(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Raw:

@@ -88,6 +88,7 @@ PULL_EXPIRES_MS: Final = 1_000
 WORKER_BEAT_MS: Final = 5_000
 STARTED_NOTICE_MS: Final = 100  # a ticket that runs so long is announced to watchers
 WORKER_EXPIRES_MS: Final = 15_000
+HEARTBEAT_SIZE_MAX_BYTES: Final = 8 * 1024  # what a handler tells of its progress
 LOOP_BLOCKED_MS: Final = 1_000
 CANCEL_GRACE_MS: Final = 2_000
 HANDOVER_MS: Final = 1_000  # how long a worker waits for another to agree to take a ticket

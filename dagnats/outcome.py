@@ -15,8 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from msgspec.structs import replace
+
+from dagnats.core.definition import write_step
 from dagnats.core.durations import Duration, to_ms
-from dagnats.core.model import STRATEGIES, RetryPolicy
+from dagnats.core.model import STRATEGIES, Condition, RetryPolicy
+from dagnats.core.model import Step as Declared
 from dagnats.errors import DefinitionError
 from dagnats.limits import RETRIES_MAX
 
@@ -50,21 +54,34 @@ class Step:
     """A step of a plan: an id, a task (or its name), what it receives, and which steps come before it.
 
     ``input`` is any JSON value; ``Step.output("a", "title")`` in it stands for a part of what step ``a`` gave.
-    Further keywords are those of a workflow file's step: ``retry``, ``timeout``, ``when``, ``skip_if``, ….
+    ``retry`` and ``timeout`` are those of ``@app.task``, and win over what a task brings along. ``when`` and
+    ``skip_if`` are conditions. Further keywords are those of a workflow file's step.
+
+    Raises:
+        DefinitionError: an option cannot be read.
     """
 
     __slots__ = ("data",)
 
     def __init__(
-        self, id: str, task: Any, input: Any = None, *, after: Sequence[str] | str = (), **more: Any
-    ) -> None:
-        name = getattr(task, "name", task)
-        depends = [after] if isinstance(after, str) else list(after)
-        self.data: dict[str, Any] = {"id": id, "task": name, **more}
-        if input is not None:
-            self.data["input"] = input
-        if depends:
-            self.data["depends_on"] = depends
+        self, id: str, task: Any, input: Any = None, *, after: Sequence[str] | str = (),
+        retry: Retry | int | None = None, timeout: Duration | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        bare = Declared(id=id, task=str(getattr(task, "name", task)))
+        usual = task.step(id) if hasattr(task, "step") else bare
+        conditions = {key: value for key, value in more.items() if isinstance(value, Condition)}
+        step = replace(
+            bare,
+            depends_on=(after,) if isinstance(after, str) else tuple(after),
+            input=input,
+            group=usual.group,
+            metadata=usual.metadata,
+            retry=usual.retry if retry is None else _policy(retry, f"Step {id}"),
+            timeout_ms=usual.timeout_ms if timeout is None else _limit(timeout, f"Step {id}"),
+            **conditions,
+        )
+        others = {key: value for key, value in more.items() if key not in conditions}
+        self.data: dict[str, Any] = {**write_step(step), **others}
 
     @staticmethod
     def output(step: str, path: str = "") -> dict[str, str]:
@@ -73,6 +90,23 @@ class Step:
 
     def __repr__(self) -> str:
         return f"Step({self.data!r})"
+
+
+def _policy(value: Retry | int, where: str) -> RetryPolicy:
+    if isinstance(value, Retry):
+        return value.policy
+    if isinstance(value, int):
+        return Retry(value).policy
+    raise DefinitionError(
+        f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}"
+    )
+
+
+def _limit(value: Duration, where: str) -> int:
+    try:
+        return to_ms(value)
+    except ValueError as error:
+        raise DefinitionError(f"{where}: timeout: {error}") from error
 
 
 class Plan:

@@ -47,6 +47,7 @@ class _Given(Struct, frozen=True):
 
 
 _dispatch = msgspec.json.Decoder(_Given)
+_at_work = msgspec.json.Decoder(dict[str, views.AtWork])
 _loose = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -132,12 +133,12 @@ async def status(
     return views.view_run(run, running, now)
 
 
-async def ask_workers(outside: Outside, run_id: str) -> dict[str, str]:
+async def ask_workers(outside: Outside, run_id: str) -> dict[str, views.AtWork]:
     """Which worker is at which ticket of a run right now."""
-    running: dict[str, str] = {}
+    running: dict[str, views.AtWork] = {}
     for answer in await outside.notices.ask(subjects.ask(run_id), b"", _ASK_MS):
         with suppress(msgspec.DecodeError):
-            running.update(msgspec.json.decode(answer, type=dict[str, str]))
+            running.update(_at_work.decode(answer))
     return running
 
 

@@ -23,6 +23,7 @@ from dagnats.listing import Listing, RunRow
 
 _WIDE: Final = 200  # of what is not a terminal: nothing is cut
 _DATA_MAX: Final = 160
+_DETAIL_MAX: Final = 60
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -209,6 +210,9 @@ def _step_facts(step: StepView) -> Iterable[str]:
         yield took(step.duration_ms)
     if step.worker:
         yield f"on {step.worker}"
+    if step.detail:
+        said = bytes(step.detail).decode(errors="replace")
+        yield said if len(said) <= _DETAIL_MAX else f"{said[:_DETAIL_MAX]}…"
 
 
 def _brought_along(step: StepView) -> Iterable[str]:

@@ -5,6 +5,7 @@ Times are RFC 3339 in UTC, from the log; durations are milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -52,11 +53,19 @@ class ItemsView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     failed: dict[str, str] = {}
 
 
+class AtWork(Struct, frozen=True, omit_defaults=True):
+    """Which worker is at a ticket, and what its handler said of it last (``heartbeat``)."""
+
+    worker: str
+    detail: Raw = ABSENT
+
+
 class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step: ``attempt`` of ``attempts``, ``iteration`` (executions so far) of ``max_iterations``.
 
     ``owner`` is the step that brought it into the run: a planner, or a handler with a durable call. The
     items of a map are counted (``items``), not listed. ``waits_for`` says what a waiting step waits for.
+    ``worker`` is at it, and its handler said ``detail`` last.
     """
 
     id: str
@@ -73,6 +82,7 @@ class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: str = ""
     duration_ms: int | None = None
     worker: str = ""
+    detail: Raw = ABSENT
     output: Raw = ABSENT
     error: ErrorView | None = None
     owner: str = ""
@@ -142,7 +152,7 @@ def view_error(error: StepError | None) -> ErrorView | None:
     return ErrorView(error.message, error.failure, error.type, error.traceback) if error else None
 
 
-def view_run(run: Run, running: dict[str, str] | None = None, now_ms: int = 0) -> RunView:
+def view_run(run: Run, running: Mapping[str, AtWork] | None = None, now_ms: int = 0) -> RunView:
     """A run for people. ``running`` says which worker is at which ticket; ``now_ms`` ends what has not ended."""
     graph = run.graph
     ended = run.closed_ms or now_ms
@@ -187,19 +197,19 @@ def _is_item(graph: Graph, position: int) -> bool:
 
 
 def _view_step(
-    run: Run, graph: Graph, position: int, running: dict[str, str], now_ms: int
+    run: Run, graph: Graph, position: int, running: Mapping[str, AtWork], now_ms: int
 ) -> StepView:
     node, state = graph.nodes[position], run.steps[position]
     step = node.step
     policy = step.retry or graph.workflow.default_retry
-    worker = running.get(ticket_text(step.id, state), "") if state.status == QUEUED else ""
+    there = running.get(ticket_text(step.id, state)) if state.status == QUEUED else None
     ended = state.ended_ms or (now_ms if state.status in OPEN else 0)
     loops = step.loop is not None
     return StepView(
         id=step.id,
         kind=step.kind,
         task=step.task,
-        status=RUNNING_STEP if worker or _at_work(step, state) else state.status,
+        status=RUNNING_STEP if there or _at_work(step, state) else state.status,
         depends_on=step.depends_on,
         attempt=state.attempt,
         attempts=(policy.attempts if policy else 1) + state.spent,
@@ -209,7 +219,8 @@ def _view_step(
         started_at=text_of_time(state.began_ms),
         ended_at=text_of_time(state.ended_ms),
         duration_ms=max(0, ended - state.began_ms) if ended and state.began_ms else None,
-        worker=worker,
+        worker=there.worker if there else "",
+        detail=there.detail if there else ABSENT,
         output=state.output if state.status == COMPLETED else ABSENT,
         error=view_error(state.error),
         owner=graph.nodes[node.owner].step.id if node.owner != NOWHERE else "",

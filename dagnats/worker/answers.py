@@ -128,9 +128,10 @@ class Answering:
     ) -> Outcome | None:
         if reason == "timeout":
             return self.timed_out(message, ran_ms)
-        if isinstance(ended, Raised) and isinstance(ended.error, Parked):
+        parked = _parked(ended.error) if isinstance(ended, Raised) else None
+        if parked is not None:
             about = _About(message.ticket, message.nonce, self._worker, ran_ms)
-            return StepParked(**about.fields(), n=ended.error.n)
+            return StepParked(**about.fields(), n=parked.n)
         if reason is not None or isinstance(ended, Abandoned):
             return None  # cancelled: the run is over; drained: somebody else will run it
         return self._raised(message, task, ended.error, ran_ms)
@@ -173,6 +174,16 @@ class Answering:
             traceback=user_traceback(error) if known else "",
             retry_after_ms=retry_after_ms,
         )
+
+
+def _parked(error: BaseException) -> Parked | None:
+    """What a handler parked with; also out of a group of tasks, when nothing else went wrong in it."""
+    if isinstance(error, Parked):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    parts = [_parked(part) for part in error.exceptions]
+    return parts[0] if all(parts) else None
 
 
 def words_of(error: BaseException) -> str:

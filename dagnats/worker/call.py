@@ -126,6 +126,7 @@ class Call:
             self._task.cancel()
         elif self._thread is not None:
             self._thread.interrupt()
+        self.context.give_up()  # a thread that waits hears nothing before its waiting ends
         self._loop.call_later(CANCEL_GRACE_MS / 1000, self._abandon)
 
     def _abandon(self) -> None:

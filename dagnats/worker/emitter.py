@@ -250,7 +250,8 @@ class Emitter:
 def repeats(message: TaskMessage, delivery: Delivery) -> bool:
     """Whether the handler may have been entered before for the same iteration of this step."""
     place = message.ticket.removeprefix(message.step)  # /attempt/iteration, and /resume when parked
-    return message.attempt > 1 or delivery.delivered > 1 or place.count("/") > 2  # noqa: PLR2004
+    resumed = place.count("/") > 2  # noqa: PLR2004
+    return message.attempt > 1 or delivery.delivered > 1 or resumed or message.epoch > 0
 
 
 async def _outlast(ask: Callable[[], Awaitable[T]]) -> T:

@@ -15,10 +15,12 @@ import msgspec
 
 from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
+from dagnats.core.views import AtWork
 from dagnats.errors import DagNatsError, RequestError
 from dagnats.ids import new_process_id
 from dagnats.limits import (
     DRAIN_TIMEOUT_MS,
+    MESSAGE_SIZE_MAX_BYTES,
     STARTED_NOTICE_MS,
     WORKER_BEAT_MS,
     WORKER_LEASE_MS,
@@ -134,8 +136,12 @@ class Worker:
 
     def _on_asked(self, subject: str, _payload: bytes, reply: str) -> None:
         running = self.tickets.of_run(subject.rsplit(".", 1)[-1])
-        if running and reply:
-            self._spawn(self._outside.notices.tell(reply, msgspec.json.encode(running)))
+        if not running or not reply:
+            return
+        answer = msgspec.json.encode(running)
+        if len(answer) > MESSAGE_SIZE_MAX_BYTES:
+            answer = msgspec.json.encode({ticket: AtWork(self.name) for ticket in running})
+        self._spawn(self._outside.notices.tell(reply, answer))
 
     def suspect_all(self) -> None:
         """The server went away: until it is asked, any ticket may have been answered before."""

@@ -24,6 +24,7 @@ from dagnats.context import AgentContext
 from dagnats.convert import decoder
 from dagnats.core.events import Answer as Outcome
 from dagnats.core.state import RUNNING
+from dagnats.core.views import AtWork
 from dagnats.errors import InvalidInput, OutsideError, PayloadGone
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
@@ -32,6 +33,7 @@ from dagnats.limits import (
     STICKY_SOFT_TRIES,
     WAITING_PER_SLOT_MAX,
 )
+from dagnats.outcome import Parked
 from dagnats.ports import Append, Blobs, Delivery, EventLog, Outside
 from dagnats.task import Task
 from dagnats.wire import subjects
@@ -77,6 +79,23 @@ class Running(Struct):
     told: bool = False
 
 
+class TakenBack:
+    """The tickets that were taken back: of runs up to an epoch. The newest runs are remembered."""
+
+    def __init__(self) -> None:
+        self._epochs: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, run: str, epoch: int) -> None:
+        """A run's tickets up to an epoch."""
+        self._epochs[run] = max(epoch, self._epochs.get(run, 0))
+        if len(self._epochs) > CLOSED_REMEMBERED_MAX:
+            self._epochs.popitem(last=False)
+
+    def holds(self, message: TaskMessage) -> bool:
+        """Whether this ticket was; those of a run that was opened again since are not."""
+        return message.epoch <= self._epochs.get(message.run, -1)
+
+
 class Tickets:
     """Runs tickets for one worker process."""
 
@@ -100,7 +119,7 @@ class Tickets:
         self.callers = Callers(outside, worker, room, freed)
         self._doors = WorkerDoors(outside, worker, self.callers)
         self._answering = Answering(worker, outside.blobs)
-        self._cancelled: OrderedDict[str, int] = OrderedDict()  # run → the last epoch that is over
+        self._taken_back = TakenBack()
         self._readers = {name: decoder(task.signature.checkpoint) for name, task in tasks.items()}
 
     async def run(self, delivery: Delivery) -> None:
@@ -150,7 +169,7 @@ class Tickets:
 
     async def _wanted(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
-        over = message.epoch <= self._cancelled.get(message.run, -1)
+        over = self._taken_back.holds(message)
         if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
             over = await is_settled(self._outside.log, delivery, message)
         if over:
@@ -160,7 +179,7 @@ class Tickets:
 
     async def _outcome(self, delivery: Delivery, message: TaskMessage) -> Outcome | None:
         """Stages 4 to 6: call the handler under a lease, and say how it ended."""
-        if message.run in self._cancelled:  # while the ticket waited for a slot
+        if self._taken_back.holds(message):  # while the ticket waited for a slot
             self.skipped += 1
             await self._outside.queue.done(delivery.reply)
             return None
@@ -269,9 +288,7 @@ class Tickets:
 
     def cancel_run(self, run: str, epoch: int = 0) -> None:
         """A run's tickets up to an epoch are taken back: stop their handlers, and skip them from now on."""
-        self._cancelled[run] = max(epoch, self._cancelled.get(run, 0))
-        if len(self._cancelled) > CLOSED_REMEMBERED_MAX:
-            self._cancelled.popitem(last=False)
+        self._taken_back.add(run, epoch)
         for running in list(self.running.values()):
             if running.message.run == run and running.message.epoch <= epoch:
                 running.call.stop("cancelled")
@@ -293,10 +310,12 @@ class Tickets:
                 )
                 await self._outside.notices.tell(subjects.live(message.run), encode(notice))
 
-    def of_run(self, run: str) -> dict[str, str]:
-        """The tickets of a run that are running here, with this worker's name."""
+    def of_run(self, run: str) -> dict[str, AtWork]:
+        """The tickets of a run that are running here."""
         return {
-            r.message.ticket: self._worker for r in self.running.values() if r.message.run == run
+            r.message.ticket: AtWork(self._worker, r.call.context.detail)
+            for r in self.running.values()
+            if r.message.run == run
         }
 
     def close(self) -> None:
@@ -356,6 +375,8 @@ async def finished(call: Call, ended: Any) -> Any:
     """What the handler started through its context belongs to its outcome."""
     try:
         await call.context.finish()
+    except Parked as parked:  # it did not wait for this call itself
+        return ended if isinstance(ended, Raised) else Raised(parked)
     except Exception as error:  # noqa: BLE001  (what a handler started fails it)
         from_call = ended if call.reason is not None else None
         return from_call or Raised(error)

@@ -15,7 +15,7 @@ from dagnats import (
     RunFailed,
     current,
 )
-from dagnats.errors import DagNatsError, RequestError
+from dagnats.errors import DagNatsError, PayloadTooLarge, RequestError
 from dagnats.wire import subjects
 from tests.support.deployment import deployment, eventually
 
@@ -208,3 +208,33 @@ async def test_the_context_tells_where_it_is():
     assert one.idempotency_key == two.idempotency_key
     assert two.attempt == 2
     assert not one.cancelled
+
+
+async def test_the_status_shows_what_a_handler_said_last():
+    """While it runs; details that are too large to tell are refused."""
+    app, gate = App("progress"), asyncio.Event()
+
+    @app.task
+    async def work(ctx: Context) -> str:
+        await ctx.heartbeat({"done": 1})
+        await ctx.heartbeat({"done": 2})
+        await ctx.heartbeat()  # still at it, and nothing new
+        await gate.wait()
+        try:
+            await ctx.heartbeat("x" * 9_000)
+        except PayloadTooLarge as error:
+            return str(error)
+        return "told"
+
+    async with deployment(app) as d:
+        handle = await work.start()
+
+        async def said() -> bool:
+            return bytes((await handle.status()).steps[0].detail) == b'{"done":2}'
+
+        await eventually(said)
+        [step] = (await handle.status()).steps
+        assert (step.status, step.worker) == ("running", d.workers[0].service.name)
+        gate.set()
+        assert "at most 8 KB" in await handle.result(5)
+        assert not (await handle.status()).steps[0].detail

@@ -6,7 +6,7 @@ import msgspec
 
 from dagnats.core.events import RunStarted
 from dagnats.core.machine import new_run
-from dagnats.core.views import text_of_time, view_run
+from dagnats.core.views import AtWork, text_of_time, view_run
 from tests.support.builders import T0, Story, a_loop, a_step, raw, retries
 
 BEGAN = "2023-11-14T22:13:20.000Z"
@@ -47,10 +47,10 @@ def test_who_is_at_it():
     """A ticket that a worker is at shows as running, with its name; a stale one does not."""
     story = Story("a")
 
-    assert view_run(story.run, {"a/1/0": "w1"}).steps[0].status == "running"
-    assert view_run(story.run, {"a/1/0": "w1"}).steps[0].worker == "w1"
-    assert view_run(story.run, {"a/2/0": "w1"}).steps[0].status == "queued"
-    assert view_run(story.succeed("a").run, {"a/1/0": "w1"}).steps[0].status == "completed"
+    assert view_run(story.run, {"a/1/0": AtWork("w1")}).steps[0].status == "running"
+    assert view_run(story.run, {"a/1/0": AtWork("w1")}).steps[0].worker == "w1"
+    assert view_run(story.run, {"a/2/0": AtWork("w1")}).steps[0].status == "queued"
+    assert view_run(story.succeed("a").run, {"a/1/0": AtWork("w1")}).steps[0].status == "completed"
 
 
 def test_attempts():

@@ -8,13 +8,22 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from dagnats import AgentContext, App, Continue
-from dagnats.core.events import StepContinued, StepFailed, StepSucceeded
+from dagnats import AgentContext, App, Continue, ContinueAsNew, Plan, Step
+from dagnats.core.events import (
+    RunContinued,
+    StepContinued,
+    StepFailed,
+    StepParked,
+    StepPlanned,
+    StepSucceeded,
+)
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
+from dagnats.outcome import Parked
 from dagnats.wire.messages import TaskMessage
 from dagnats.worker.answers import Answering
+from dagnats.worker.call import Raised
 
 
 @dataclass
@@ -68,11 +77,11 @@ def loop(ctx: AgentContext[Page]) -> int | Continue[Page]:
     """Go on with a page, give a number."""
 
 
-async def answer(task: Any, value: Any) -> Any:
+async def answer(task: Any, value: Any, kind: str = "task") -> Any:
     """What is reported when the task returned this."""
     made = Answering("w1", Memory(World(VirtualClock())).blobs)
     message = TaskMessage(
-        ticket="s/1/0", run="r", step="s", task=task.name, workflow="w", answer_to="x"
+        ticket="s/1/0", run="r", step="s", task=task.name, workflow="w", answer_to="x", kind=kind
     )
     return await made.of(message, task, value, None, 3)
 
@@ -143,3 +152,53 @@ async def test_a_loop_goes_on_with_its_state():
     assert isinstance(fact, StepContinued)
     assert bytes(fact.checkpoint) == b'{"size":2,"lines":[]}'
     assert isinstance(await answer(loop, Continue()), StepContinued)
+
+
+async def test_a_planner_answers_with_its_plan():
+    """In Python's words or in JSON's; whether it can be carried out, the engine says."""
+    typed = await answer(anything, Plan([Step("a", "fetch", 1)]), "planner")
+    plain = await answer(anything, {"steps": []}, "planner")
+
+    assert isinstance(typed, StepPlanned)
+    assert bytes(typed.plan) == b'{"steps":[{"id":"a","task":"fetch","input":1}]}'
+    assert isinstance(plain, StepPlanned)
+    assert bytes(plain.plan) == b'{"steps":[]}'
+
+
+async def test_a_plan_of_nobody_who_may_plan():
+    """Is a failure that says who may."""
+    fact = await answer(anything, Plan([]))
+
+    assert isinstance(fact, StepFailed)
+    assert (fact.failure, fact.error) == (
+        "non_retriable", "anything returned a Plan; only a planner may (@app.planner)",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["task", "agent_loop", "planner"])
+async def test_any_handler_may_continue_as_new(kind):
+    """With an input of whatever size."""
+    small = await answer(quiet, ContinueAsNew({"n": 1}), kind)
+    large = await answer(quiet, ContinueAsNew("x" * 300_000), kind)
+
+    assert isinstance(small, RunContinued)
+    assert bytes(small.input) == b'{"n":1}'
+    assert isinstance(large, RunContinued)
+    assert b"$dagnats.blob" in bytes(large.input)
+
+
+@pytest.mark.parametrize(
+    ("error", "parked"),
+    [
+        (Parked(3), 3),
+        (BaseExceptionGroup("tasks", [Parked(4), Parked(5)]), 4),
+        (BaseExceptionGroup("outer", [BaseExceptionGroup("inner", [Parked(6)])]), 6),
+        (BaseExceptionGroup("tasks", [ValueError("no"), Parked(7)]), None),
+    ],
+)
+async def test_a_handler_that_parks(error, parked):
+    """By itself or in a group of tasks; a failure beside it is a failure."""
+    fact = await answer(anything, Raised(error))
+
+    assert fact.n == parked if isinstance(fact, StepParked) else parked is None
+    assert isinstance(fact, StepFailed | StepParked)

@@ -6,6 +6,7 @@ import threading
 import msgspec
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dagnats.errors import BrokerUnavailable, PayloadTooLarge, PublishFailed, RequestError
 from dagnats.memory.clock import VirtualClock
@@ -284,6 +285,7 @@ def test_a_first_execution_looks_for_nothing():
     assert not repeats(ticket(iteration=4), delivered())
     assert not repeats(ticket(step="a.b-c"), delivered())
     assert repeats(ticket(resume="/2"), delivered())
+    assert repeats(replace(ticket(), epoch=1), delivered()), "the run was opened again"
 
 
 async def test_what_is_no_message_of_ours_is_passed_over():
