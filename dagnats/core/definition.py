@@ -40,6 +40,7 @@ LATER_WORKFLOW: Final = {
 }  # fmt: skip
 LATER_STEP: Final = {
     "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
+    "required_capabilities": "capabilities",
 }  # fmt: skip
 
 _INITIAL_DELAY_MS: Final = 1_000
@@ -52,7 +53,7 @@ WORKFLOW_KEYS: Final = (
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
-    "when", "on_failure", "compensate", "worker_group", "required_capabilities", "singleton", "metadata",
+    "when", "on_failure", "compensate", "worker_group", "singleton", "metadata",
     "input", *LATER_STEP,
 )  # fmt: skip
 RETRY_KEYS: Final = (
@@ -144,7 +145,6 @@ def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> 
         on_failure=reader.get(where, data, "on_failure", str, ""),
         compensate=reader.get(where, data, "compensate", str, ""),
         config=_read_config(reader, where, data, kind),
-        capabilities=reader.strings(where, data, "required_capabilities"),
         singleton=reader.get(where, data, "singleton", bool, default=False),
         metadata=reader.texts(where, data, "metadata"),
     )
@@ -300,7 +300,6 @@ def write_step(step: Step) -> dict[str, Any]:
         ("when", step.when, _write_condition),
         ("on_failure", step.on_failure, str),
         ("compensate", step.compensate, str),
-        ("required_capabilities", step.capabilities, list),
         ("singleton", step.singleton, bool),
         ("metadata", step.metadata, dict),
     ]

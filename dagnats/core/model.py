@@ -189,7 +189,6 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_failure: str = ""
     compensate: str = ""
     config: Config | None = None
-    capabilities: tuple[str, ...] = ()
     singleton: bool = False
     metadata: dict[str, str] = {}
 

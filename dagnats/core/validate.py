@@ -28,7 +28,6 @@ from dagnats.limits import (
 )
 
 _STEP_ID = re.compile(rf"[A-Za-z0-9_.\-]{{1,{NAME_LENGTH_MAX}}}\Z")
-_CAPABILITIES = ("control-plane",)
 
 
 def problems_of(workflow: Workflow) -> list[Problem]:
@@ -212,10 +211,6 @@ def _step_problems(number: int, step: Step, known: set[str]) -> Iterator[Problem
             yield from _condition_problems(f"{where}.{name}", condition, step)
     yield from _template_problems(f"{where}.input", step.input, known, step)
     yield from metadata_problems(f"{where}.metadata", step.metadata)
-    for name in step.capabilities:
-        if name not in _CAPABILITIES:
-            cure = f"capabilities: {', '.join(_CAPABILITIES)}"
-            yield Problem(f"{where}.required_capabilities", f'unknown capability "{name}"', cure)
     yield from kind.problems(where, step)
 
 

@@ -64,7 +64,6 @@ class Performer:
         self._secret = secret
         self._blobs = blobs
         self._relatives = Relatives(partition, partitions, registry, blobs)
-        self.granted: frozenset[str] = frozenset()
 
     async def deeds(self, run: Run, command: Command) -> Deeds:
         """What carries out a command, in order."""
@@ -105,7 +104,7 @@ class Performer:
     # -- tickets -----------------------------------------------------------------------------------
 
     def _ticket(self, run: Run, position: int) -> TaskMessage:
-        return ticket_message(run, position, self._secret, self._partition, self.granted)
+        return ticket_message(run, position, self._secret, self._partition)
 
     async def _encoded(self, message: TaskMessage) -> bytes:
         """The message's bytes; when parents' outputs add up to too much, the input becomes a reference."""

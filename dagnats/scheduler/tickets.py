@@ -14,16 +14,9 @@ from dagnats.errors import InvariantBroken
 from dagnats.wire import subjects
 from dagnats.wire.messages import CallResult, TaskMessage, nonce
 
-CONTROL = "control-plane"
 
-
-def ticket_message(
-    run: Run, position: int, secret: bytes, partition: int, granted: frozenset[str] = frozenset()
-) -> TaskMessage:
-    """The ticket in force of a step, with everything its handler may need.
-
-    ``granted`` are the workflows whose steps may use the control plane.
-    """
+def ticket_message(run: Run, position: int, secret: bytes, partition: int) -> TaskMessage:
+    """The ticket in force of a step, with everything its handler may need."""
     if run.graph is None:
         raise InvariantBroken(f"run {run.id} has a ticket without a definition (seq {run.seq})")
     node, state = run.graph.nodes[position], run.steps[position]
@@ -59,7 +52,6 @@ def ticket_message(
         history=run.facts,
         parent=run.parent,
         root=run.root if run.root != run.id else "",
-        control=CONTROL in step.capabilities and run.workflow in granted,
     )
 
 
