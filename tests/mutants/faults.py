@@ -17,37 +17,40 @@ class Fault(NamedTuple):
 MACHINE, SETTLE, LOOP = "core/machine.py", "core/settle.py", "core/kinds/agent_loop.py"
 SCOPE, PARTITION, LOADING = "core/scope.py", "scheduler/partition.py", "scheduler/loading.py"
 PERFORM, HANDOVER = "scheduler/perform.py", "worker/handover.py"
+APPLY, ATTEMPTS = "core/apply.py", "core/attempts.py"
 
 FAULTS = (
     # -- applying ----------------------------------------------------------------------------------
     Fault("a fact folds twice", MACHINE, "event.seq <= run.seq", "event.seq < run.seq"),
-    Fault("a closed run goes on", MACHINE, "    if run.closed:\n        return seen, []\n", ""),
     Fault(
-        "a stale ticket is honoured",
+        "a closed run goes on",
         MACHINE,
-        "QUEUED and fact.ticket == ticket_text(node.step.id, state):",
-        "QUEUED:",
+        "    if run.closed:\n        return _reopen(",
+        "    if False:\n        return _reopen(",
+    ),
+    Fault(
+        "a stale ticket is honoured", APPLY, " and ticket == ticket_text(node.step.id, state)", ""
     ),
     Fault(
         "an answer counts during the back-off",
-        MACHINE,
-        "    if state.status == QUEUED and fact.ticket ==",
-        "    if state.status in OPEN and fact.ticket ==",
+        APPLY,
+        "state.status == status and ticket",
+        "state.status in (status, WAITING) and ticket",
     ),
     Fault(
         "an early timer is ignored",
         MACHINE,
-        "max(event.at_ms, min(fired.due_ms, run.armed_ms))",
+        "max(event.at_ms, min(fact.due_ms, run.armed_ms))",
         "event.at_ms",
     ),
-    Fault(
-        "a forged timer is believed",
-        MACHINE,
-        "min(fired.due_ms, run.armed_ms)",
-        "fired.due_ms",
-    ),
+    Fault("a forged timer is believed", MACHINE, "min(fact.due_ms, run.armed_ms)", "fact.due_ms"),
     # -- timers ------------------------------------------------------------------------------------
-    Fault("a fired timer is not armed again", MACHINE, "before, rearm=True)", "before)"),
+    Fault(
+        "a fired timer is not armed again",
+        MACHINE,
+        "KINDS[node.step.kind].on_due(draft.scope(node)))\n    return _conclude(draft, before, rearm=True)",
+        "KINDS[node.step.kind].on_due(draft.scope(node)))\n    return _conclude(draft, before)",
+    ),
     Fault(
         "a later deadline replaces an earlier",
         MACHINE,
@@ -76,7 +79,7 @@ FAULTS = (
     Fault(
         "a loop's bound is not armed",
         "core/state.py",
-        "return self.bound_ms if self.status == QUEUED else 0",
+        "return self.bound_ms if self.status in (QUEUED, WAITING) else 0",
         "return 0",
     ),
     # -- settling ----------------------------------------------------------------------------------
@@ -96,8 +99,8 @@ FAULTS = (
     Fault("a handler is not counted", SETTLE, "        draft.open += 1\n", ""),
     Fault(
         "a handler runs again and again",
-        SETTLE,
-        "handler is not None and draft.state(handler.position).status == PENDING",
+        "core/settle.py",
+        "handler is not None and draft[handler.position].status == PENDING",
         "handler is not None",
     ),
     Fault(
@@ -128,14 +131,14 @@ FAULTS = (
     Fault(
         "inputs are not tried before dispatch",
         "core/graph.py",
-        "fallible_input=any(path for _, path in holes(step.input))",
-        "fallible_input=False",
+        "return any(path for _, path in holes(step.input))",
+        "return False",
     ),
     Fault(
         "outputs of the same fact are not seen",
         "core/draft.py",
-        "before(step) if changed is None or not changed.output else changed.output",
-        "before(step)",
+        "return self.run.steps[position] if changed is None else changed",
+        "return self.run.steps[position]",
     ),
     # -- kinds and retries -------------------------------------------------------------------------
     Fault(
@@ -153,18 +156,20 @@ FAULTS = (
     ),
     Fault(
         "a retried iteration is the next",
-        LOOP,
-        "iteration=state.iteration)\n    return",
-        "iteration=state.iteration + 1)\n    return",
+        "core/kinds/agent_loop.py",
+        "queued(scope, state.attempt + 1, state.iteration)",
+        "queued(scope, state.attempt + 1, state.iteration + 1)",
     ),
     Fault(
         "a retry has its predecessor's ticket",
-        "core/kinds/task.py",
-        "attempt=scope.state.attempt + 1",
-        "attempt=scope.state.attempt",
+        ATTEMPTS,
+        "queued(scope, scope.state.attempt + 1, iteration=0)",
+        "queued(scope, scope.state.attempt, iteration=0)",
     ),
-    Fault("one attempt too many", SCOPE, "attempt >= policy.attempts", "attempt > policy.attempts"),
-    Fault("what cannot be retried is", SCOPE, 'fact.failure == "non_retriable" or ', ""),
+    Fault(
+        "one attempt too many", ATTEMPTS, "attempt >= policy.attempts", "attempt > policy.attempts"
+    ),
+    Fault("what cannot be retried is", ATTEMPTS, 'error.failure == "non_retriable" or ', ""),
     Fault("a completed step keeps its error", SCOPE, "error=None,", "error=scope.state.error,"),
     Fault(
         "chance decides",
@@ -218,7 +223,12 @@ FAULTS = (
         "        await self._collect(slot, loaded.missing, batch)\n",
         "",
     ),
-    Fault("nothing is ever missing", LOADING, "if c.id not in stored]", "if False]"),
+    Fault(
+        "nothing is ever missing",
+        LOADING,
+        "if c.id not in stored and not await self._done(c)]",
+        "if False]",
+    ),
     Fault(
         "acknowledged although the first was not stored",
         PARTITION,
@@ -267,13 +277,11 @@ FAULTS = (
     # -- sticky runs -------------------------------------------------------------------------------
     Fault(
         "who failed is bound to the run",
-        MACHINE,
+        APPLY,
         "not known or isinstance(fact, StepFailed)",
         "not known",
     ),
-    Fault(
-        "a hard sticky run changes its worker", MACHINE, " or not draft.run.worker:", " or True:"
-    ),
+    Fault("a hard sticky run changes its worker", APPLY, " or not draft.run.worker:", " or True:"),
     Fault(
         "what was handed over late is begun",
         HANDOVER,
