@@ -8,7 +8,14 @@ import click
 
 from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.group import examples
-from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
+from dagnats.cli.output import (
+    emit_json,
+    json_option,
+    open_client,
+    print_whole,
+    run_async,
+    url_option,
+)
 from dagnats.exporting import exported
 
 
@@ -36,7 +43,7 @@ def export(named: Named, out: str | None, url: str | None, as_json: bool) -> Non
     chosen, lines = run_async(ask)
     text = b"".join(line + b"\n" for line in lines)
     if out is None:
-        click.echo(text, nl=False)
+        print_whole(text)
         return
     Path(out).write_bytes(text)
     if as_json:

@@ -44,7 +44,19 @@ def console() -> Console:
 def emit_json(value: Any) -> None:
     """Print a struct, builtins or ``Raw`` as JSON: one line, or indented for a terminal."""
     body = bytes(encode(value))
-    click.echo((msgspec.json.format(body, indent=2) if sys.stdout.isatty() else body).decode())
+    print_whole((msgspec.json.format(body, indent=2) if sys.stdout.isatty() else body) + b"\n")
+
+
+def print_whole(text: bytes) -> None:
+    """Print to the last byte.
+
+    Under PYTHONUNBUFFERED, Python writes to a pipe once and forgets what an interrupted write had left.
+    """
+    sys.stdout.flush()
+    rest = memoryview(text)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
+    sys.stdout.buffer.flush()
 
 
 def run_async(work: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

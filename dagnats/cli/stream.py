@@ -12,7 +12,7 @@ import click
 from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.group import examples
-from dagnats.cli.output import json_option, open_client, url_option
+from dagnats.cli.output import json_option, open_client, print_whole, url_option
 from dagnats.cli.render import harmless
 from dagnats.cli.watch import text_of
 from dagnats.convert import encode
@@ -63,7 +63,7 @@ def _name(source: tuple[str, int]) -> str:
 
 
 def _print_json(item: ChunkView | Superseded) -> None:
-    click.echo(bytes(encode(item)).decode())  # one line each, on a terminal too
+    print_whole(bytes(encode(item)) + b"\n")  # one line each, on a terminal too
 
 
 def _step_alone(function: Callable[..., Any]) -> Callable[..., Any]:
