@@ -10,6 +10,21 @@ from dagnats.wire import subjects
 from tests.conformance.deployments import clean_feed, dispatch, fact, take
 
 
+async def first_after(feed, handle):
+    """What a rewound feed gives first, once the server has seen that this fact was acknowledged.
+
+    Nobody waits for an acknowledgement, so a rewind may overtake it: the facts come once more then.
+    """
+    async with asyncio.timeout(10):
+        [each] = await take(feed, 1)
+        while each.seq <= handle.seq:
+            if each.seq == handle.seq:
+                await feed.acknowledge(handle)
+                await feed.rewind()
+            [each] = await take(feed, 1)
+    return each
+
+
 async def test_facts_come_in_order(outside, run):
     """The owner gets each fact once, in the order and form in which it was stored."""
     feed = await clean_feed(outside, run)
@@ -81,7 +96,8 @@ async def test_one_acknowledgement_covers_all_before(outside, run):
     await feed.acknowledge(taken[1], lambda: True)
     await feed.rewind()
 
-    assert [each.payload for each in await take(feed, 2)] == [b"2", b"3"]
+    assert (await first_after(feed, taken[1])).payload == b"2"
+    assert [each.payload for each in await take(feed, 1)] == [b"3"]
 
 
 async def test_rewinding_delivers_the_unacknowledged_again(outside, run):
@@ -117,7 +133,7 @@ async def test_a_handle_from_before_a_rewind_still_counts(outside, run):
     await feed.acknowledge(old[1])
     await feed.rewind()
 
-    assert [each.payload for each in await take(feed, 1)] == [b"2"]
+    assert (await first_after(feed, old[1])).payload == b"2"
 
 
 async def test_what_waits_behind_a_fact_is_counted(outside, run):
@@ -153,7 +169,8 @@ async def test_a_new_owner_gets_what_the_old_one_held(outside, other, run):
     successor = await other.feed(place)
     await successor.rewind()
 
-    assert [each.payload for each in await take(successor, 3)] == [b"1", b"2", b"3"]
+    assert (await first_after(successor, taken[0])).payload == b"1"
+    assert [each.payload for each in await take(successor, 2)] == [b"2", b"3"]
 
 
 async def test_facts_handed_to_another_reader_are_missed(outside, other, run):
