@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dagnats.errors import (
         AlreadyDecided,
         CallFailed,
+        ControlPlaneError,
         DagNatsError,
         DefinitionError,
         InvalidInput,
@@ -58,6 +59,7 @@ __all__ = [
     "Context",
     "Continue",
     "ContinueAsNew",
+    "ControlPlaneError",
     "DagNatsError",
     "DefinitionError",
     "Fail",

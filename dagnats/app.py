@@ -19,7 +19,7 @@ from dagnats.decorators import LoopDecorator, PlannerDecorator, TaskDecorator
 from dagnats.errors import DefinitionError, DuplicateName
 from dagnats.jetstream.outside import JetStream
 from dagnats.limits import PLAN_STEPS_MAX
-from dagnats.options import milliseconds, policy_of, refuse_unknown
+from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown
 from dagnats.outcome import Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
@@ -28,7 +28,7 @@ from dagnats.workflow import Flow
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata", "singleton")
+_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities")
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
 _PLANNER_OPTIONS = (
     *(name for name in _TASK_OPTIONS if name != "singleton"),
@@ -86,6 +86,7 @@ class App:
     def task(
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
+        capabilities: Sequence[str] = (),
     ) -> TaskDecorator: ...  # fmt: skip
 
     def task(self, function: Any = None, **options: Any) -> Any:
@@ -95,7 +96,8 @@ class App:
             function: The handler: ``async def``, or plain ``def``, which runs in a thread.
             **options: ``name`` (default: the function's), ``retry`` (a ``Retry`` or a number of executions;
                 default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``,
-                ``singleton``: one execution at a time, over all workers.
+                ``singleton``: one execution at a time, over all workers, ``capabilities``:
+                ``["control-plane"]``, where the deployment's policy grants it.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
@@ -112,7 +114,7 @@ class App:
         loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
-        **unknown: Any,
+        capabilities: Sequence[str] = (), **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
         """Register a function that runs again and again until it returns a value instead of ``Continue``.
 
@@ -121,12 +123,14 @@ class App:
             max_duration: For the whole loop, from its first dispatch.
             loop_delay: Pause between iterations.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
-                ``group``, ``metadata`` and ``singleton`` (one iteration at a time; runs may take turns).
+                ``group``, ``metadata``, ``capabilities`` and ``singleton`` (one iteration at a time; runs
+                may take turns).
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
             singleton: See ``name``.
+            capabilities: See ``name``.
             *_bare: Nothing: ``@app.agent_loop`` alone would be a loop without a bound.
             **unknown: Refused, with a guess at what was meant.
 
@@ -142,6 +146,7 @@ class App:
             "group": group,
             "metadata": metadata,
             "singleton": singleton,
+            "capabilities": capabilities,
         }
         decorate: Any = lambda decorated: _registered(self, decorated, options, loop)  # noqa: E731
         return decorate
@@ -150,7 +155,8 @@ class App:
         self, *_bare: Never, allowed_tasks: Sequence[Task[Any, Any] | str] = (), max_steps: int = PLAN_STEPS_MAX,
         max_depth: int = 0, preview: bool | Mapping[str, Any] = False,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None, **unknown: Any,
+        group: str = "", metadata: Mapping[str, str] | None = None, capabilities: Sequence[str] = (),
+        **unknown: Any,
     ) -> PlannerDecorator:  # fmt: skip
         """Register a function that answers with a plan, whose steps then run; its output is theirs.
 
@@ -161,12 +167,13 @@ class App:
             max_depth: Of the longest chain in a plan; default: any.
             preview: People look at each plan before it is carried out; True, or what ``approval`` takes:
                 ``{"timeout": "1h", "quorum": 2}``.
-            name: As for a task, like ``retry`` (an invalid plan is a failed attempt), ``timeout``, ``group``
-                and ``metadata``.
+            name: As for a task, like ``retry`` (an invalid plan is a failed attempt), ``timeout``, ``group``,
+                ``metadata`` and ``capabilities``.
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
+            capabilities: See ``name``.
             *_bare: Nothing: write ``@app.planner()``.
             **unknown: Refused, with a guess at what was meant.
 
@@ -183,6 +190,7 @@ class App:
             "timeout": timeout,
             "group": group,
             "metadata": metadata,
+            "capabilities": capabilities,
         }
         decorate: Any = lambda decorated: _registered(self, decorated, options, config)  # noqa: E731
         return decorate
@@ -318,6 +326,7 @@ def _registered(
         metadata=given.get("metadata"),
         config=config,
         singleton=_flag(f"{where}: singleton", given.get("singleton")),
+        capabilities=capabilities_of(given.get("capabilities") or (), where),
     )
     task: Task[..., Any] = Task(app, function, name, options)
     if name in app.tasks:

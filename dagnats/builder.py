@@ -19,12 +19,12 @@ from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, St
 from dagnats.core.model import CancelOn as Watch
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError
-from dagnats.options import milliseconds, policy_of, refuse_unknown, texts
+from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown, texts
 from dagnats.outcome import Retry
 from dagnats.task import Task
 
 _PLACE_OPTIONS = ("after", "input", "skip_if", "when", "on_failure")
-_RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata", "singleton")
+_RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata", "singleton", "capabilities")
 _TASK_OPTIONS = ("task", *_PLACE_OPTIONS, *_RUN_OPTIONS)
 _CHILD_OPTIONS = (*_PLACE_OPTIONS, "timeout", "retry", "compensate", "metadata")
 
@@ -49,6 +49,7 @@ def _fields(where: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "timeout": lambda value: milliseconds(f"{where}: timeout", value),
         "retry": lambda value: policy_of(value, where),
         "metadata": texts,
+        "capabilities": lambda value: capabilities_of(value, where),
     }
     fields: dict[str, Any] = {"depends_on": _names(options.get("after"))}
     for key, value in options.items():
@@ -113,7 +114,7 @@ class WorkflowBuilder:
                 given here win over; default: the step's id), ``after`` (ids of steps),
                 ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` and
                 ``compensate`` (ids of steps), ``group``, ``metadata``, ``singleton`` (a hint: what counts is
-                the task's own).
+                the task's own), ``capabilities`` (``["control-plane"]``).
 
         Raises:
             UnknownOption, DefinitionError.

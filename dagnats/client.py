@@ -17,6 +17,7 @@ from msgspec import Raw
 from dagnats import convert, listing, payloads, reading, streaming
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
+from dagnats.core.control import reserved_problems
 from dagnats.core.events import CancelRequested, RetryRequested, RunStarted
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
@@ -35,6 +36,7 @@ from dagnats.errors import (
 )  # fmt: skip
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
 from dagnats.outcome import UNSET
+from dagnats.policies import Policies
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.requests import Decided, Requests
@@ -67,6 +69,7 @@ class Client(listing.Lists, Requests):
         self.clock = clock or SystemClock()
         self.recheck_s = _RECHECK_S
         self.dead = DeadLetters(outside, self.clock, self.retry)
+        self.policy = Policies(outside.documents(subjects.CONTROL))
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -121,7 +124,7 @@ class Client(listing.Lists, Requests):
         Raises:
             DefinitionError: with every problem of the definition.
         """
-        problems = problems_of(workflow)
+        problems = [*reserved_problems(workflow.name), *problems_of(workflow)]
         if problems:
             raise DefinitionError(
                 "\n".join(str(problem) for problem in problems), problems=problems

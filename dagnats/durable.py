@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Raw
 
 from dagnats import convert
 from dagnats.answer import Answer
+from dagnats.control_plane import ControlPlane
 from dagnats.core.durations import Duration, to_ms
 from dagnats.core.kinds.map import tolerance
 from dagnats.core.model import (
@@ -203,7 +205,7 @@ class Operations(TicketFacts):
         config = SignalConfig(name=name, timeout_ms=_duration("timeout", timeout, DURATION_MAX_MS))
         step = Step(id="call", kind="wait_for_signal", config=config)
         read = convert.plain if type is None else convert.decoder(type)
-        return self._ask(step, convert.NULL, read, park=park, failing=SignalTimeout)
+        return self._ask(step, convert.NULL, read, park=park, failing={"timeout": SignalTimeout})
 
     def wait_for_event(
         self, name: str, match: Mapping[str, Any] | None = None, timeout: Duration = _DEFAULT_WAIT,
@@ -234,6 +236,11 @@ class Operations(TicketFacts):
         """Give the slot up for a while (at most an hour): the handler is entered again with its checkpoint."""
         return self._sleep(_duration("duration", duration, PAUSE_MAX_MS), park=True)
 
+    @property
+    def control_plane(self) -> ControlPlane | None:
+        """The door to registering and starting workflows; None unless the step asks for it and is granted it."""
+        return ControlPlane(self._ask) if self.message.control else None
+
     def send_signal(self, run_id: str, name: str, data: Any = None) -> Answer[None]:
         """Send data to a run.
 
@@ -250,21 +257,21 @@ class Operations(TicketFacts):
 
     def _ask(
         self, step: Step, input: Raw, read: Callable[[Raw], Any], *, park: bool = False,
-        failing: type[CallFailed] = CallFailed,
+        failing: Mapping[str, type[CallFailed]] = MappingProxyType({}),
     ) -> Answer[Any]:  # fmt: skip
         number, self._calls = self._calls, self._calls + 1
         return self._wait(self._asked(number, step, input, read, park=park, failing=failing))
 
     async def _asked(
         self, n: int, step: Step, input: Raw, read: Callable[[Raw], Any], *, park: bool,
-        failing: type[CallFailed],
+        failing: Mapping[str, type[CallFailed]],
     ) -> Any:  # fmt: skip
         result = await self._operations.call(self.message, n, step, input, park=park)
         if result.status in (COMPLETED, SKIPPED):
             return read(result.output or convert.NULL)
         what = f"call {n} ({step.task or step.kind}) of step {self.step_id}"
         text = f"{what}: {result.error or result.status}"
-        kind = failing if result.failure == "timeout" else CallFailed
+        kind = failing.get(result.failure, CallFailed)
         raise kind(text, failure=result.failure, step=result.step)
 
 

@@ -19,7 +19,8 @@
     │   ├── RunFailed
     │   ├── RunCancelled
     │   ├── CallFailed
-    │   │   └── SignalTimeout
+    │   │   ├── SignalTimeout
+    │   │   └── ControlPlaneError
     │   └── ResultTimeout
     ├── OutsideError           the world: retried by us where that can help, then told
     │   ├── BrokerUnavailable
@@ -135,6 +136,15 @@ class CallFailed(RunError):
 
 class SignalTimeout(CallFailed):
     """The signal that a handler waited for did not come in time."""
+
+
+class ControlPlaneError(CallFailed):
+    """The control plane refused what a handler asked for; ``kind`` says for what reason."""
+
+    @property
+    def kind(self) -> str:
+        """One of the kinds of refusal, such as ``denied`` or ``quota_exceeded``."""
+        return str(self.failure)
 
 
 class ResultTimeout(RunError):

@@ -61,6 +61,15 @@ DEPTH_MAX: Final = 2  # levels below a root run
 CHAIN_MAX: Final = 10_000  # runs that continue one another
 HISTORY_LONG_FACTS: Final = 5_000  # a handler of a run this long is offered to continue as new
 
+# -- control plane: for each tree of runs --------------------------------------------------------
+RUNS_PER_TREE_MAX: Final = 100  # started by handlers, and under way
+DEFINITIONS_PER_TREE_MAX: Final = 500
+REGISTRATIONS_PER_MINUTE_MAX: Final = 60
+GENERATIONS_MAX: Final = 3  # levels below a root run, down to which handlers start runs
+POLICY_NAMES_MAX: Final = 1_000
+GRACE_MIN_MS: Final = 1_000  # before definitions of an ended tree are removed
+REAPED_PER_PASS_MAX: Final = 200  # definitions that one look for those of ended trees removes
+
 # -- scheduler -----------------------------------------------------------------------------------
 PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 256

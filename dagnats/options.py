@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dagnats.core.durations import Duration, to_ms
-from dagnats.core.model import RetryPolicy
+from dagnats.core.model import CONTROL_PLANE, RetryPolicy
 from dagnats.errors import DefinitionError, UnknownOption
 from dagnats.outcome import Retry
 
@@ -77,6 +77,19 @@ def policy_of(value: Any, where: str) -> RetryPolicy:
     raise DefinitionError(
         f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}"
     )
+
+
+def capabilities_of(value: Any, where: str) -> tuple[str, ...]:
+    """The capabilities option: a list of names, which are checked with the whole definition.
+
+    Raises:
+        DefinitionError: it is none.
+    """
+    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+        raise DefinitionError(
+            f'{where}: capabilities={value!r}; write capabilities=["{CONTROL_PLANE}"]'
+        )
+    return tuple(str(name) for name in value)
 
 
 def texts(given: Mapping[str, Any]) -> dict[str, str]:

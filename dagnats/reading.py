@@ -173,9 +173,8 @@ def view_entry(entry: Entry) -> views.EventView:
         seq=entry.seq,
         at=views.text_of_time(entry.at_ms),
         author=last if kind == "fact" else "scheduler",
-        type={"task": "step.dispatched", "mark": f"run.{last}"}.get(kind)
-        or _text(fields, "type")
-        or "unreadable",
+        type=_text(fields, "type")
+        or {"task": "step.dispatched", "mark": f"run.{last}"}.get(kind, "unreadable"),
         step=step_of_ticket(ticket),
         attempt=_number(attempt),
         iteration=_number(iteration),

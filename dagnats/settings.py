@@ -38,7 +38,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ``replicas``: copies of every stream (1, 3 or 5). ``concurrency``: handlers at once in a worker
     process. ``processes``: worker processes. ``lease``: how long a worker's silence is taken for work.
     ``drain_timeout``: how long a stopping worker lets handlers finish. ``group``: the worker's group.
-    ``log_level``: of DagNats' own log. ``log_json``: one JSON object a line.
+    ``control_plane_grant`` and ``control_plane_promote``: the workflows, with commas between, that a new
+    deployment lets use the control plane, and promote definitions (``dagnats policy`` changes it later).
+    ``control_plane_grace``: how long after its root run a definition made by a handler stays; without it,
+    for ever. ``log_level``: of DagNats' own log. ``log_json``: one JSON object a line.
     """
 
     url: str = "nats://127.0.0.1:4222"
@@ -51,6 +54,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     lease: str = "15s"
     drain_timeout: str = "30s"
     group: str = ""
+    control_plane_grant: str = ""
+    control_plane_promote: str = ""
+    control_plane_grace: str = ""
     log_level: str = "info"
     log_json: bool = False
 

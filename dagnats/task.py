@@ -55,7 +55,16 @@ tracer: contextvars.ContextVar[Tracer | None] = contextvars.ContextVar(
 class TaskOptions:
     """What a decorator was given, checked."""
 
-    __slots__ = ("config", "group", "metadata", "retry", "retry_on", "singleton", "timeout_ms")
+    __slots__ = (
+        "capabilities",
+        "config",
+        "group",
+        "metadata",
+        "retry",
+        "retry_on",
+        "singleton",
+        "timeout_ms",
+    )
 
     def __init__(
         self,
@@ -67,6 +76,7 @@ class TaskOptions:
         metadata: Mapping[str, str] | None = None,
         config: LoopConfig | PlannerConfig | None = None,
         singleton: bool = False,
+        capabilities: tuple[str, ...] = (),
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
@@ -75,6 +85,7 @@ class TaskOptions:
         self.metadata = dict(metadata or {})
         self.config = config
         self.singleton = singleton
+        self.capabilities = capabilities
 
     @property
     def loop(self) -> LoopConfig | None:
@@ -248,7 +259,7 @@ class Task(Startable[P, R]):
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
             "timeout_ms": options.timeout_ms, "config": options.config, "metadata": options.metadata,
-            "singleton": options.singleton,
+            "singleton": options.singleton, "capabilities": options.capabilities,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

@@ -52,6 +52,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "doctor": Entry(
             "dagnats.cli.doctor:doctor", "Check everything, with the cure for each fault."
         ),
+        "policy": Entry(
+            "dagnats.cli.policy:policy", "Who may use the control plane: show, grant, revoke."
+        ),
         "dlq": Entry("dagnats.cli.dlq:dlq", "Dead letters: list, show, replay, discard, watch."),
         "config": Entry(
             "dagnats.cli.config:config", "The settings in force, and where each is from."

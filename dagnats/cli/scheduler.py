@@ -13,12 +13,17 @@ from dagnats.cli.output import run_async, url_option
 from dagnats.cli.processes import (
     Stopping,
     begin,
+    duration_setting_ms,
     open_outside,
     process_command,
     ready_line,
     until_stopped,
 )
+from dagnats.core.control import policy_problem
+from dagnats.errors import DefinitionError
 from dagnats.jetstream.connect import redacted
+from dagnats.limits import GRACE_MIN_MS
+from dagnats.policies import policy_of
 from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
 
@@ -45,11 +50,12 @@ def scheduler(partitions_max: int | None, no_wait: bool, as_json: bool, **given:
     dies the others take over within seconds.
     """
     settings = begin(**given)
+    options = control_plane_options(settings)
 
     async def serve(stopping: Stopping) -> None:
         outside = await open_outside(settings, "scheduler", wait=not no_wait)
         try:
-            service = Scheduler(outside, partitions_max=partitions_max or 0)
+            service = Scheduler(outside, partitions_max=partitions_max or 0, **options)
             stopping.act = service.stop
             async with asyncio.TaskGroup() as group:
                 group.create_task(service.run())
@@ -60,6 +66,21 @@ def scheduler(partitions_max: int | None, no_wait: bool, as_json: bool, **given:
             await outside.close()
 
     run_async(until_stopped, serve)
+
+
+def control_plane_options(settings: Settings) -> dict[str, Any]:
+    """What the settings say of the control plane, as a scheduler takes it.
+
+    Raises:
+        DefinitionError: one of them cannot be.
+    """
+    policy = policy_of(settings.control_plane_grant, settings.control_plane_promote)
+    problem = policy_problem(policy)
+    if problem:
+        raise DefinitionError(f"control_plane_promote: {problem}")
+    grace = settings.control_plane_grace
+    grace_ms = duration_setting_ms("control_plane_grace", grace, GRACE_MIN_MS) if grace else 0
+    return {"policy": policy, "grace_ms": grace_ms}
 
 
 def describe(service: Scheduler, partitions: int, settings: Settings) -> Ready:

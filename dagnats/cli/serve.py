@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dagnats.cli.output import emit_json, json_option, run_async
 from dagnats.cli.processes import Stopping, begin, log_options, open_outside, until_stopped
+from dagnats.cli.scheduler import control_plane_options
 from dagnats.embedded import EmbeddedServer
 from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
@@ -75,7 +76,7 @@ async def serving(settings: Settings, stopping: Stopping) -> AsyncIterator[Embed
     async with EmbeddedServer(Path(settings.data_dir), settings.nats_port) as server:
         outside = await open_outside(replace(settings, url=server.url), "scheduler")
         try:
-            service = Scheduler(outside)
+            service = Scheduler(outside, **control_plane_options(settings))
             async with asyncio.TaskGroup() as group:
                 failing = group.create_task(server.failed())
                 running = group.create_task(service.run())

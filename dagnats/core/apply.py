@@ -13,6 +13,7 @@ from dagnats.core.events import (
     CancelRequested,
     ChildClosed,
     ChildStarted,
+    ControlDecided,
     EventReceived,
     Fact,
     RetryRequested,
@@ -26,7 +27,7 @@ from dagnats.core.events import (
     TimerFired,
 )
 from dagnats.core.graph import Graph, Node
-from dagnats.core.kinds import KINDS, approval, planner, sub_workflow, wait_for_event
+from dagnats.core.kinds import KINDS, approval, control, planner, sub_workflow, wait_for_event
 from dagnats.core.model import CancelOn, PlannerConfig
 from dagnats.core.plans import read_plan
 from dagnats.core.state import (
@@ -58,6 +59,8 @@ def fact(draft: Draft, what: Fact) -> None:
             _event(draft, what)
         case ChildStarted() | ChildClosed():
             _child(draft, what)
+        case ControlDecided():
+            _control(draft, what)
         case RunStarted() | RetryRequested() | TimerFired():
             return
         case _:
@@ -190,3 +193,10 @@ def _child(draft: Draft, fact: ChildStarted | ChildClosed) -> None:
     node = _node(draft, fact.ticket, WAITING)
     if node is not None and node.step.kind == "sub_workflow" and not draft[node.position].due_ms:
         settle.move(draft, node, sub_workflow.on_child(draft.scope(node), fact))
+
+
+def _control(draft: Draft, fact: ControlDecided) -> None:
+    """The control plane has answered a handler."""
+    node = _node(draft, fact.ticket, WAITING)
+    if node is not None and node.step.kind == "control":
+        settle.move(draft, node, control.on_decision(draft.scope(node), fact))

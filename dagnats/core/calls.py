@@ -20,6 +20,7 @@ from dagnats.core.definition import read_step, write_step
 from dagnats.core.draft import Draft
 from dagnats.core.events import StepCalled, StepParked
 from dagnats.core.graph import Graph, Node
+from dagnats.core.kinds import CALL_NAMES
 from dagnats.core.model import Step, Workflow
 from dagnats.core.reader import Reader
 from dagnats.core.scope import Growth, failed, waiting
@@ -61,7 +62,7 @@ def _read(fact: StepCalled) -> tuple[Step, str]:
         written = _object.decode(fact.step)
     except (msgspec.DecodeError, RecursionError) as error:
         return Step(id="call"), f"the call cannot be read: {error}"
-    step = read_step(reader, 0, {**written, "id": "call"}, legacy=True)
+    step = read_step(reader, 0, {**written, "id": "call"}, legacy=True, types=CALL_NAMES)
     step = replace(step, depends_on=(), on_failure="", compensate="", skip_if=None, when=None)
     alone = replace(step, input={"$input": ""})  # a map's array, say, comes with the call
     problems = reader.problems or problems_of(Workflow(name="call", steps=(alone,)))

@@ -151,6 +151,19 @@ class StartSuccessor(Struct, frozen=True):
         return successor_run_id(self.run)
 
 
+class AskControl(Struct, frozen=True):
+    """Decide what a handler asks of the control plane, and tell its run."""
+
+    run: str
+    ticket: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:decided``."""
+        return f"{self.run}/{self.ticket}:decided"
+
+
 class AskApproval(Struct, frozen=True):
     """Tell people that a ticket waits for their decision, with the token that answers it."""
 
@@ -241,6 +254,7 @@ Command = (
     | TellParent
     | StartSuccessor
     | AskApproval
+    | AskControl
     | AwaitEvent
     | ForgetEvent
     | Respond

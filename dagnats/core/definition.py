@@ -40,7 +40,6 @@ LATER_WORKFLOW: Final = {
 }  # fmt: skip
 LATER_STEP: Final = {
     "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
-    "required_capabilities": "capabilities",
 }  # fmt: skip
 
 _INITIAL_DELAY_MS: Final = 1_000
@@ -53,7 +52,7 @@ WORKFLOW_KEYS: Final = (
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
-    "when", "on_failure", "compensate", "worker_group", "singleton", "metadata",
+    "when", "on_failure", "compensate", "worker_group", "required_capabilities", "singleton", "metadata",
     "input", *LATER_STEP,
 )  # fmt: skip
 RETRY_KEYS: Final = (
@@ -114,8 +113,15 @@ def _read_cancel_on(reader: Reader, data: Mapping[str, Any]) -> tuple[CancelOn, 
     return tuple(watches)
 
 
-def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> Step:
-    """One step of a file; ``legacy`` says that the shorthand ``retries`` counts."""
+def read_step(
+    reader: Reader,
+    number: int,
+    written: object,
+    *,
+    legacy: bool,
+    types: Mapping[str, str] = FILE_NAMES,
+) -> Step:
+    """One step of a file; ``legacy`` says that the shorthand ``retries`` counts, ``types`` what it may be."""
     where = f"steps[{number}]"
     data = reader.members(where, written, "a step is a JSON object", 'write {"id": …, "task": …}')
     if data is None:
@@ -124,7 +130,7 @@ def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> 
     where = f'step "{step_id}"' if step_id else where
     reader.keys(where, data, STEP_KEYS)
     reader.later(where, data, LATER_STEP)
-    kind = _read_kind(reader, where, data)
+    kind = _read_kind(reader, where, data, types)
     depends = reader.get(where, data, "depends_on", list, [])
     for name in depends:
         if not isinstance(name, str):
@@ -145,18 +151,21 @@ def read_step(reader: Reader, number: int, written: object, *, legacy: bool) -> 
         on_failure=reader.get(where, data, "on_failure", str, ""),
         compensate=reader.get(where, data, "compensate", str, ""),
         config=_read_config(reader, where, data, kind),
+        capabilities=reader.strings(where, data, "required_capabilities"),
         singleton=reader.get(where, data, "singleton", bool, default=False),
         metadata=reader.texts(where, data, "metadata"),
     )
 
 
-def _read_kind(reader: Reader, where: str, data: Mapping[str, Any]) -> str:
+def _read_kind(
+    reader: Reader, where: str, data: Mapping[str, Any], types: Mapping[str, str]
+) -> str:
     name = reader.get(where, data, "type", str, "normal")
-    kind = FILE_NAMES.get(name)
+    kind = types.get(name)
     if kind is not None:
         return kind
-    close = difflib.get_close_matches(name, [*FILE_NAMES], n=1)
-    cure = f'did you mean "{close[0]}"?' if close else f"types: {', '.join(FILE_NAMES)}"
+    close = difflib.get_close_matches(name, [*types], n=1)
+    cure = f'did you mean "{close[0]}"?' if close else f"types: {', '.join(types)}"
     reader.problem(where, f'unknown type "{name}"', cure)
     return "task"
 
@@ -300,6 +309,7 @@ def write_step(step: Step) -> dict[str, Any]:
         ("when", step.when, _write_condition),
         ("on_failure", step.on_failure, str),
         ("compensate", step.compensate, str),
+        ("required_capabilities", step.capabilities, list),
         ("singleton", step.singleton, bool),
         ("metadata", step.metadata, dict),
     ]

@@ -169,6 +169,15 @@ class ChildClosed(Struct, frozen=True, kw_only=True, tag="child.closed", omit_de
     error: str = ""
 
 
+class ControlDecided(Struct, frozen=True, kw_only=True, tag="control.decided", omit_defaults=True):
+    """What a handler asked of the control plane was done, or refused: then ``kind`` says for what reason."""
+
+    ticket: str
+    output: Raw = Raw(b"null")
+    kind: str = ""
+    error: str = ""
+
+
 class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     """The server delivered the run's armed timer, which was due at ``due_ms`` (Unix time)."""
 
@@ -197,6 +206,7 @@ Fact = (
     | RetryRequested
     | ChildStarted
     | ChildClosed
+    | ControlDecided
     | TimerFired
 )
 
@@ -208,6 +218,7 @@ AUTHORS: Final[dict[type, Author]] = {
     **dict.fromkeys(ANSWERS, "worker"),
     ChildStarted: "scheduler",
     ChildClosed: "scheduler",
+    ControlDecided: "scheduler",
     EventReceived: "scheduler",
     SignalReceived: "signal",
     TimerFired: "timer",

@@ -20,6 +20,8 @@ Sticky = Literal["", "soft", "hard"]
 
 STRATEGIES: Final = ("fixed", "linear", "exponential")
 STICKY: Final = ("", "soft", "hard")
+CONTROL_PLANE: Final = "control-plane"
+CAPABILITIES: Final = (CONTROL_PLANE,)
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
@@ -145,6 +147,14 @@ class ChildConfig(Struct, frozen=True, kw_only=True, tag="sub_workflow", omit_de
     detach: bool = False
 
 
+class ControlConfig(Struct, frozen=True, kw_only=True, tag="control", omit_defaults=True):
+    """What a handler asks of the control plane: to ``register`` a definition, to ``start`` a run, its ``budget``."""
+
+    action: str
+    name: str = ""
+    promote: bool = False
+
+
 class RespondConfig(Struct, frozen=True, kw_only=True, tag="respond", omit_defaults=True):
     """What the caller of an HTTP-triggered run is answered. ``body_from`` is a path into the step's input."""
 
@@ -164,6 +174,7 @@ Config = (
     | SignalConfig
     | ChildConfig
     | RespondConfig
+    | ControlConfig
 )
 
 
@@ -173,7 +184,8 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``input`` is a template: JSON in which ``{"$input": "url"}`` and ``{"$step": "a", "path": "title"}``
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
     object of all parents' outputs). ``config`` is what the kind needs. ``singleton`` is a hint for readers
-    of the definition: what makes a task run one at a time is how its workers registered it.
+    of the definition: what makes a task run one at a time is how its workers registered it. ``capabilities``
+    are what its handler may do besides, where the deployment's policy grants it.
     """
 
     id: str
@@ -189,6 +201,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_failure: str = ""
     compensate: str = ""
     config: Config | None = None
+    capabilities: tuple[str, ...] = ()
     singleton: bool = False
     metadata: dict[str, str] = {}
 

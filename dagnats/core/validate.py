@@ -7,9 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from dagnats.core.control import bare_name
 from dagnats.core.kinds import KINDS
 from dagnats.core.matching import match_problems
-from dagnats.core.model import OPERATORS, STICKY, Advice, Condition, Problem, Step, Workflow
+from dagnats.core.model import (
+    CAPABILITIES,
+    OPERATORS,
+    STICKY,
+    Advice,
+    Condition,
+    Problem,
+    Step,
+    Workflow,
+)
 from dagnats.core.problems import (
     duration_problems,
     metadata_problems,
@@ -63,7 +73,7 @@ def advice_on(workflow: Workflow) -> list[Advice]:
 
 
 def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]:
-    yield from name_problems("workflow.name", workflow.name)
+    yield from name_problems("workflow.name", bare_name(workflow.name))
     if not workflow.steps:
         yield Problem("workflow.steps", "there are no steps", "add at least one")
     if len(workflow.steps) > STEPS_MAX:
@@ -211,6 +221,10 @@ def _step_problems(number: int, step: Step, known: set[str]) -> Iterator[Problem
             yield from _condition_problems(f"{where}.{name}", condition, step)
     yield from _template_problems(f"{where}.input", step.input, known, step)
     yield from metadata_problems(f"{where}.metadata", step.metadata)
+    for name in step.capabilities:
+        if name not in CAPABILITIES:
+            cure = f"capabilities: {', '.join(CAPABILITIES)}"
+            yield Problem(f"{where}.required_capabilities", f'unknown capability "{name}"', cure)
     yield from kind.problems(where, step)
 
 

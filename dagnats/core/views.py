@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from dagnats.core.commands import child_run_id, successor_run_id
 from dagnats.core.graph import NOWHERE, Graph
-from dagnats.core.model import ABSENT, ChildConfig, EventConfig, SignalConfig, Step
+from dagnats.core.model import ABSENT, ChildConfig, ControlConfig, EventConfig, SignalConfig, Step
 from dagnats.core.run import Run
 from dagnats.core.state import (
     COMPLETED,
@@ -267,6 +267,10 @@ def _waits_for(graph: Graph, step: Step, state: StepState) -> str:
 
 def _child_of(run: str, step: Step, state: StepState, ticket: str) -> str:
     """The run id of a step's child; empty before there is one."""
-    begun = isinstance(step.config, ChildConfig) and state.attempt > 0
+    config = step.config
+    if isinstance(config, ControlConfig):
+        started = config.action == "start" and state.status == COMPLETED
+        return child_run_id(run, ticket) if started else ""
+    begun = isinstance(config, ChildConfig) and state.attempt > 0
     depth = state.error is not None and state.error.failure == "depth"
     return child_run_id(run, ticket) if begun and not depth else ""

@@ -39,6 +39,7 @@ _BUCKET_AGES_MS: Final = {
     subjects.LEASES: 0,
     subjects.SECRETS: 0,
     subjects.WAITERS: DURATION_MAX_MS,
+    subjects.CONTROL: 0,
     subjects.DISCARDED: DISCARDED_AGE_MS,
     subjects.REPLAYS: DEAD_AGE_MS,
 }
@@ -57,7 +58,7 @@ _SHARES: Final = {
     subjects.INBOX: 40,
 }
 _BUCKET_SHARE: Final = 10
-_BLOBS_SHARE: Final = 100
+_BLOBS_SHARE: Final = 90
 
 
 def kv_stream(bucket: str) -> str:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, DeadLetter
-from dagnats.core.events import Event, RetryRequested, RunStarted
+from dagnats.core.events import Event, RetryRequested, RunStarted, StepCalled
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
@@ -83,7 +83,7 @@ class Partition:
         self.fence = fence
         self._loader = Loader(outside, registry, secret)
         self.lookout = Lookout(number, outside, fence)
-        self._performer = Performer(number, outside.log.partitions, secret, outside.blobs, registry)
+        self._performer = Performer(number, outside, secret, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._horizon = 0
@@ -148,6 +148,9 @@ class Partition:
             self._poison(
                 delivery, run_id, "the answer does not return the nonce of its ticket", batch
             )
+            if isinstance(event.fact, StepCalled):
+                forged = self._performer.control.forged(slot.run, event.fact, event.seq)
+                batch.appends.extend(forged)
             return
         before = slot.run
         event = await self._loader.prepared(before, event)

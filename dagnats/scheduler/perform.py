@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dagnats import payloads
 from dagnats.core.commands import (
     Abandon,
     ArmTimer,
     AskApproval,
+    AskControl,
     AwaitEvent,
     CancelChild,
     CloseRun,
@@ -32,8 +34,9 @@ from dagnats.core.model import ApprovalConfig, PlannerConfig, RespondConfig, Ste
 from dagnats.core.run import Run
 from dagnats.core.state import CONTINUED, RUNNING, ticket_text
 from dagnats.core.views import text_of_time
-from dagnats.ports import Append, Blobs
+from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.control import ControlPlane
 from dagnats.scheduler.effects import Drop, Effect, LookAway, LookOut, TakeBack, Tell
 from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
 from dagnats.scheduler.relatives import Relatives
@@ -57,27 +60,27 @@ Deeds = list[Append | Effect]
 class Performer:
     """Turns commands of runs into messages and effects, for one partition."""
 
-    def __init__(
-        self, partition: int, partitions: int, secret: bytes, blobs: Blobs, registry: Registry
-    ) -> None:
+    def __init__(self, partition: int, outside: Outside, secret: bytes, registry: Registry) -> None:
         self._partition = partition
         self._secret = secret
-        self._blobs = blobs
-        self._relatives = Relatives(partition, partitions, registry, blobs)
+        self._blobs = outside.blobs
+        partitions = outside.log.partitions
+        self._relatives = Relatives(partition, partitions, registry, outside.blobs)
+        self.control = ControlPlane(partition, outside, registry, self._relatives)
 
     async def deeds(self, run: Run, command: Command) -> Deeds:
         """What carries out a command, in order."""
         match command:
             case Dispatch():
-                return [await self._dispatch(run, command)]
+                return await self._dispatch(run, command)
             case ArmTimer():
                 return [self._timer(command)]
             case DeadLetter():
                 return [await self._dead_letter(run, command)]
             case CloseRun() | OpenRun():
                 return [await self._mark(run, command)]
-            case AskApproval():
-                return self._question(run, command)
+            case AskApproval() | AskControl():
+                return await self._asked(run, command)
             case Respond():
                 return [await self._response(run, command)]
             case StartChild() | CancelChild() | TellParent() | StartSuccessor():
@@ -121,11 +124,14 @@ class Performer:
             body = encode(TaskMessage(**{**smaller, "calls": ()}))
         return body
 
-    async def _dispatch(self, run: Run, command: Dispatch) -> Append:
+    async def _dispatch(self, run: Run, command: Dispatch) -> Deeds:
         message = self._ticket(run, command.position)
+        granted, marks = await self.control.granted(run, command)
+        if granted:
+            message = replace(message, control=True)
         group = run.graph.nodes[command.position].step.group if run.graph else ""
         subject = subjects.task(self._partition, run.id, message.task, group)
-        return Append(subject, await self._encoded(message), command.id)
+        return [*marks, Append(subject, await self._encoded(message), command.id)]
 
     def _timer(self, command: ArmTimer) -> Append:
         due = datetime.fromtimestamp(command.due_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -160,6 +166,11 @@ class Performer:
         return [Tell(subjects.settled(state.called_by), encode(notice))]
 
     # -- people and callers ------------------------------------------------------------------------
+
+    async def _asked(self, run: Run, command: AskApproval | AskControl) -> Deeds:
+        if isinstance(command, AskControl):
+            return [*await self.control.decided(run, command)]
+        return self._question(run, command)
 
     def _question(self, run: Run, command: AskApproval) -> Deeds:
         """The notification with the token, told live; and the mark without it, which says that it was."""

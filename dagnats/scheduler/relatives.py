@@ -6,6 +6,8 @@ that writing one again changes nothing.
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from dagnats import payloads
 from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellParent
 from dagnats.core.events import CancelRequested, ChildClosed, ChildStarted, RunStarted
@@ -66,21 +68,28 @@ class Relatives:
             given = step_input(run.graph, node, run.steps, run.input)
         except PathMissing:
             given = NULL
+        return await self.begun(
+            run, command.child, command.ticket, config.workflow, current.definition, given,
+            detached=config.detach,
+        )  # fmt: skip
+
+    async def begun(
+        self, run: Run, child: str, ticket: str, workflow: str, definition: str, given: Raw, *, detached: bool
+    ) -> Append:  # fmt: skip
+        """The first fact of a run that a ticket of this run starts."""
         started = RunStarted(
-            workflow=config.workflow,
-            definition=current.definition,
-            input=await payloads.offload(self._blobs, given, f"input of run {command.child}"),
+            workflow=workflow,
+            definition=definition,
+            input=await payloads.offload(self._blobs, given, f"input of run {child}"),
             metadata=run.metadata,
             tags=run.tags,
             parent=run.id,
-            parent_ticket=command.ticket,
-            detached=config.detach,
+            parent_ticket=ticket,
+            detached=detached,
             root=run.root or run.id,
             depth=run.depth + 1,
         )
-        return Append(
-            self._subject(command.child, "client"), encode(started), f"{command.child}:start"
-        )
+        return Append(self._subject(child, "client"), encode(started), f"{child}:start")
 
     async def _tell_parent(self, run: Run, command: TellParent) -> Append:
         subject = self._subject(run.parent, "scheduler")

@@ -11,20 +11,24 @@ from typing import NamedTuple
 import msgspec
 
 from dagnats.clock import Clock, SystemClock
+from dagnats.core.control import NO_POLICY, Policy
 from dagnats.errors import DagNatsError, LeaseLost
 from dagnats.ids import new_process_id, new_secret
 from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
+from dagnats.policies import Policies
 from dagnats.ports import FactFeed, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.listening import EventListener
 from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Batch, Partition, decode_secret
+from dagnats.scheduler.reaper import reap
 from dagnats.wire import subjects
 
 log = logging.getLogger("dagnats.scheduler")
 
 _BATCHES_IN_FLIGHT = 8
 _PARK_EVERY_S = 5.0
+_REAP_EVERY_S = 60.0
 _PAUSE_AFTER_FAILURE_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -50,17 +54,23 @@ class Loop(NamedTuple):
 
 
 class Scheduler:
-    """Owns a fair share of the partitions and advances their runs until it is stopped."""
+    """Owns a fair share of the partitions and advances their runs until it is stopped.
+
+    ``policy`` is what a new deployment begins with. ``grace_ms``: so long after their root run the
+    definitions that handlers made are removed (0: never).
+    """
 
     def __init__(
         self, outside: Outside, *, clock: Clock | None = None, partitions_max: int = 0, name: str = "",
-        runs_max: int = RUNS_IN_MEMORY_MAX,
+        runs_max: int = RUNS_IN_MEMORY_MAX, policy: Policy = NO_POLICY, grace_ms: int = 0,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("scheduler")
         self._outside = outside
         self._clock = clock or SystemClock()
         self._partitions_max = partitions_max
         self._runs_max = runs_max
+        self._policy = policy
+        self._grace_ms = grace_ms
         self._registry = Registry(outside.documents(subjects.DEFINITIONS))
         self._stopping = asyncio.Event()
         self._loops: dict[int, Loop] = {}
@@ -75,22 +85,35 @@ class Scheduler:
     async def run(self) -> None:
         """Schedule until ``stop``. Outages of the server are waited out."""
         secret = await deployment_secret(self._outside)
+        await Policies(self._outside.documents(subjects.CONTROL)).begin_with(self._policy)
         leases = self._outside.documents(subjects.LEASES)
         total = self._outside.log.partitions
         self.ownership = Ownership(self.name, leases, total, self._clock, most=self._partitions_max)
         listening = EventListener(self._outside, self.partitions)
         await listening.begin()
         async with asyncio.TaskGroup() as group:
-            hearing = group.create_task(listening.run())
+            beside = [group.create_task(listening.run())]
+            if self._grace_ms:
+                beside.append(group.create_task(self._reap()))
             while not self._stopping.is_set():
                 await self._keep_lease(group, self.ownership, secret)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), LEASE_RENEW_MS / 1000)
-            hearing.cancel()
+            for task in beside:
+                task.cancel()
             for partition in list(self._loops):
                 await self._end_loop(partition)
             with suppress(DagNatsError, TimeoutError):
                 await asyncio.wait_for(self.ownership.leave(), 2)
+
+    async def _reap(self) -> None:
+        """Remove definitions of trees that have ended, now and then; of several schedulers each may."""
+        while True:
+            await asyncio.sleep(min(self._grace_ms / 1000, _REAP_EVERY_S))
+            try:
+                await reap(self._outside, self._registry, self._grace_ms, self._clock.wall_ms())
+            except (DagNatsError, TimeoutError) as error:
+                log.warning("definitions of ended runs were not removed: %s", error)
 
     async def _keep_lease(
         self, group: asyncio.TaskGroup, ownership: Ownership, secret: bytes

@@ -37,7 +37,7 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``attempt`` of ``attempts`` counts executions from 1, ``iteration`` from 0. ``error`` is why the attempt
     before failed. Durations are milliseconds; 0 is no limit. ``calls`` are the recorded results of the
     iteration's durable calls, ``history`` how many facts the run has, ``epoch`` the run's: a notice that takes
-    tickets back names the last epoch it means. Of a
+    tickets back names the last epoch it means. ``control``: the handler may use the control plane. Of a
     ``sticky`` run (``soft`` or ``hard``), ``worker`` names whom it is bound to; who else is given the ticket
     hands it over.
     """
@@ -70,6 +70,7 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     history: int = 0
     parent: str = ""
     root: str = ""
+    control: bool = False
 
 
 class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,6 +137,21 @@ class Asked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ticket: str
     subject: str
     expires_at: str
+
+
+class ControlMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The mark of a decision of the control plane: ``type`` is what was asked for, ``kind`` of which refusal.
+
+    ``name`` is the definition's, or that of the workflow to start.
+    """
+
+    type: str
+    ticket: str
+    workflow: str
+    allowed: bool
+    name: str = ""
+    kind: str = ""
+    reason: str = ""
 
 
 class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):

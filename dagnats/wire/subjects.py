@@ -31,6 +31,9 @@ DISCARDED: Final = "dagnats_discarded"
 REPLAYS: Final = "dagnats_replays"
 BLOBS: Final = "dagnats_blobs"
 WAITERS: Final = "dagnats_waiters"
+CONTROL: Final = "dagnats_control"
+
+TREE_PREFIX: Final = "tree."  # keys of that bucket: what a tree of runs has used up, by its root
 
 # -- headers ---------------------------------------------------------------------------------------
 MSG_ID: Final = "Nats-Msg-Id"

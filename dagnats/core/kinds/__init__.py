@@ -21,6 +21,7 @@ from dagnats.core.kinds import (
     agent,
     agent_loop,
     approval,
+    control,
     planner,
     respond,
     sleep,
@@ -43,7 +44,9 @@ KINDS: Final[dict[str, ModuleType]] = {
     "sub_workflow": sub_workflow,
     "respond": respond,
     "agent": agent,
+    "control": control,
 }
 
-# Names in workflow files; "normal" is what the Go system calls a task.
-FILE_NAMES: Final = {"normal": "task", **{name: name for name in KINDS}}
+# Names that handlers may call, and those in workflow files; "normal" is what the Go system calls a task.
+CALL_NAMES: Final = {"normal": "task", **{name: name for name in KINDS}}
+FILE_NAMES: Final = {name: kind for name, kind in CALL_NAMES.items() if kind != "control"}
