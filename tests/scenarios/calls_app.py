@@ -41,3 +41,19 @@ def waits(ctx: Context) -> str:
     """Waits for a signal in a thread, in whatever process it is."""
     note("waits")
     return ctx.wait_for_signal("go").wait()
+
+
+@app.task(capabilities=["control-plane"])
+async def makes(ctx: Context) -> list[str]:
+    """Registers a workflow and starts it twice; the first execution waits to be killed between the two."""
+    plane = ctx.control_plane
+    if plane is None:
+        return []
+    first = note("makes") == 1
+    step = {"id": "part", "task": "part", "input": 7}
+    name = await plane.register_workflow({"name": "made", "steps": [step]})
+    one = await plane.start_run(name)
+    note("started")
+    if first:
+        await asyncio.sleep(60)
+    return [name, one, await plane.start_run(name)]
