@@ -18,6 +18,7 @@ from dagnats.cli.kinds import watch_line
 from dagnats.cli.layout import lines_of, mermaid
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.shapes import shape_lines
+from dagnats.core.control import reserved_problems
 from dagnats.core.definition import encode_workflow, read_workflow, write_workflow
 from dagnats.core.model import Problem, Workflow
 from dagnats.core.validate import advice_on, problems_of
@@ -52,7 +53,8 @@ def check_file(path: str) -> Checked:
     found, problems = read_workflow(parsed)
     if found is not None:
         known = {(problem.where, problem.what) for problem in problems}
-        problems += [each for each in problems_of(found) if (each.where, each.what) not in known]
+        meant = (*reserved_problems(found.name), *problems_of(found))
+        problems += [each for each in meant if (each.where, each.what) not in known]
     return Checked(found, problems)
 
 

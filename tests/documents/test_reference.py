@@ -17,7 +17,15 @@ from dagnats.core.templates import holes
 from dagnats.core.validate import problems_of
 from dagnats.jetstream.plans import plans
 from dagnats.wire import subjects
-from dagnats.wire.messages import Chunks, ClosedMark, HandedOver, Offer, OfferAnswer, TaskMessage
+from dagnats.wire.messages import (
+    Chunks,
+    ClosedMark,
+    ControlMark,
+    HandedOver,
+    Offer,
+    OfferAnswer,
+    TaskMessage,
+)
 from tests.documents import pages
 from tests.documents.pages import REFERENCE, Fence
 
@@ -88,7 +96,7 @@ def test_workflow_files_have_every_key():
     """Every key and every type of a workflow file is on its page."""
     known = {*definition.WORKFLOW_KEYS, *definition.STEP_KEYS, *definition.RETRY_KEYS}
     known |= {*definition.CANCEL_KEYS, *MATCH_KEYS, *FILE_NAMES, "step_id", "field", "op", "value"}
-    known |= {key for kind in KINDS.values() for key in kind.CONFIG_KEYS}
+    known |= {key for name in FILE_NAMES.values() for key in KINDS[name].CONFIG_KEYS}
     missing = (
         known - code_words("workflow-file.md") - set(re.findall(r"\w+", text("workflow-file.md")))
     )
@@ -118,7 +126,9 @@ def examples(page: Path) -> list[object]:
 def test_messages_on_the_wire_page_can_be_read(fence: Fence):
     """Every example of a message decodes as the message that it shows, with no member it does not have."""
     shown = json.loads(fence.content)
-    if "type" in shown:
+    if "allowed" in shown:
+        read = msgspec.json.decode(fence.content, type=ControlMark)
+    elif "type" in shown:
         read = msgspec.json.decode(fence.content, type=Fact)
     elif "answer_to" in shown:
         read = msgspec.json.decode(fence.content, type=TaskMessage)
@@ -163,6 +173,6 @@ def test_methods_shown_exist():
         for owner, name in call.findall(token.content)
         if name != "py" and not hasattr(owners.get(owner, WorkflowBuilder), name)
     ]
-    instance = {"dead", "run_id", "log", "tasks", "name", "url"}  # set in __init__
+    instance = {"dead", "policy", "run_id", "log", "tasks", "name", "url"}  # set in __init__
 
     assert not [place for place in missing if place.rpartition(".")[2] not in instance]

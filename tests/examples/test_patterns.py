@@ -27,15 +27,17 @@ SAID = {
     "agent, agent#0.0, agent#1.0, agent#2.0",
     "saga": 'compensated: step "charge": the card was refused for flight and hotel',
     "continue_as_new": "page 4; the first run is continued",
+    "control_plane": "coffee is a drink; tea is a drink\nTrue True",
     "reason_approve_execute": "Execute this? ['tidy up: part 1', 'tidy up: part 2']\ndid tidy up: part 2",
 }
+GRANTED = {"control_plane": ["research"]}
 
 
 def test_every_example_is_run():
     """Those of one file, by this test or another."""
     files = {path.stem for path in EXAMPLES.glob("*.py")}
 
-    assert files - {"streaming_chat", "control_plane"} == set(SAID)
+    assert files - {"streaming_chat"} == set(SAID)
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -45,6 +47,8 @@ async def test_an_example_says_what_it_should(name):
     async with deployment(module.app) as d:
         for workflow in module.app.workflows().values():
             await d.client.register(workflow)
+        for granted in GRANTED.get(name, ()):
+            await d.client.policy.grant(granted)
         running = subprocess.Popen(
             [sys.executable, EXAMPLES / f"{name}.py"],
             env={**os.environ, "DAGNATS_URL": d.broker.url, "PYTHONPATH": str(EXAMPLES.parent)},

@@ -45,6 +45,17 @@ async def ask(ctx: Context, n: int) -> int:
     return n + await ctx.wait_for_signal("more", timeout="1m", park=True)
 
 
+@app.task(capabilities=["control-plane"])
+async def make(ctx: Context, n: int) -> list[int]:
+    """Two runs of a workflow of its own making."""
+    plane = ctx.control_plane
+    assert plane is not None
+    step = {"id": "x", "task": "double", "input": n}
+    name = await plane.register_workflow({"name": "made", "steps": [step]})
+    runs = {await plane.start_run(name), await plane.start_run(name)}
+    return [len(runs), (await plane.budget())["registered_defs"]]
+
+
 @app.task
 async def break_down(n: int) -> int:
     """Always fails."""
@@ -94,10 +105,12 @@ EVERY = app.add(
          "config": {"workflow": "child"}},
         {"id": "answer", "type": "respond", "depends_on": ["sub"]},
         {"id": "more", "task": "ask", "depends_on": ["answer"]},
+        {"id": "make", "task": "make", "depends_on": ["sub"], "input": {"$input": "n"},
+         "required_capabilities": ["control-plane"]},
         {"id": "bad", "task": "break_down", "depends_on": ["more"], "on_failure": "mended"},
         {"id": "mended", "task": "mend"},
         {"id": "away", "type": "agent", "task": "double", "worker_group": "", "depends_on": ["more"],
          "input": {"$input": "n"}},
-        {"id": "end", "task": "finish", "depends_on": ["plan", "loop", "paid", "sub", "more", "away"]},
+        {"id": "end", "task": "finish", "depends_on": ["plan", "loop", "paid", "sub", "more", "away", "make"]},
     )
 )  # fmt: skip

@@ -15,6 +15,7 @@ from dagnats import Client
 from dagnats.core.events import ApprovalDecided, SignalReceived
 from dagnats.jetstream.outside import JetStream
 from dagnats.ports import Append
+from dagnats.scheduler.control import Trees
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, is_fact
 from tests.faults.every_kind import EVERY
@@ -84,6 +85,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[tuple[Fleet, Client, People]]:
             client = Client(outside)
             people = People(client)
             await people.listen()
+            await client.policy.grant("every")
             yield processes, client, people
             await client.close()
     finally:
@@ -115,7 +117,7 @@ async def test_killed_between_any_two_facts(tmp_path, kill, part):
         expected = await undisturbed.result(60)
         facts = await facts_of(client, "undisturbed")
         assert facts >= 30
-        assert set(expected["end"]) == {"plan", "loop", "paid", "sub", "more", "away"}
+        assert set(expected["end"]) == {"plan", "loop", "paid", "sub", "more", "away", "make"}
 
         for cut in range(1 + part, facts, PARTS):
             run = f"cut{cut}"
@@ -126,6 +128,8 @@ async def test_killed_between_any_two_facts(tmp_path, kill, part):
             output["end"]["paid"] = {"id": "undisturbed"}
 
             assert output == expected, f"cut {cut}"
+            tree = await Trees(client.outside).read(run)
+            assert (len(tree.definitions), len(tree.recent)) == (1, 1), f"cut {cut}"
 
 
 async def reached(client, run, cut):

@@ -18,6 +18,7 @@ from dagnats.core.events import (
     CancelRequested,
     ChildClosed,
     ChildStarted,
+    ControlDecided,
     Event,
     EventReceived,
     Fact,
@@ -84,6 +85,8 @@ CALLS = (
     b'{"type":"wait_for_signal","config":{"name":"go"}}',
     b'{"type":"map","task":"t"}',
     b'{"type":"respond"}',
+    b'{"type":"control","config":{"action":"start","name":"w"}}',
+    b'{"type":"control"}',
     b'{"task":7}',
 )
 
@@ -137,6 +140,8 @@ def from_outside(draw: st.DrawFn, run: Run) -> Fact:
                 EventReceived(ticket=waiting, name="paid", payload=Raw(b'{"id":1}')),
                 ChildClosed(ticket=waiting, child="c", status=status, output=Raw(b"3")),
                 ChildStarted(ticket=waiting, child="c"),
+                ControlDecided(ticket=waiting, output=Raw(b'"c"')),
+                ControlDecided(ticket=waiting, kind="denied", error="no"),
                 RetryRequested(epoch=run.epoch + 1),
                 RetryRequested(epoch=run.epoch),
             ]
@@ -173,10 +178,13 @@ def counted(run: Run) -> int:
     )
 
 
+DECIDED_ELSEWHERE = ("sub_workflow", "control")
+
+
 def goes_on(run: Run, node: Node) -> bool:
     """Whether something will move a step: a ticket, a deadline, a child, a step that it owns or is parked on."""
     state = run.steps[node.position]
-    if state.status == QUEUED or state.deadline_ms or node.step.kind == "sub_workflow":
+    if state.status == QUEUED or state.deadline_ms or node.step.kind in DECIDED_ELSEWHERE:
         return True
     own = state.owned
     watched = range(own.first, own.first + own.count) if own else [state.parked]

@@ -103,7 +103,7 @@ async def dagnats(broker, *arguments):
 
 
 async def test_s471_a_granted_workflow_registers_and_starts():
-    """Denied by default; granted and revoked by command, while the scheduler runs; children know where they are from."""
+    """Denied by default; granted and revoked by command, while the scheduler runs; children know their parent."""
     app = agents()
     async with deployment(app) as d:
         await registered(d)

@@ -11,6 +11,7 @@ from dagnats.core.events import (
     ApprovalDecided,
     ChildClosed,
     ChildStarted,
+    ControlDecided,
     EventReceived,
     RetryRequested,
     RunContinued,
@@ -247,6 +248,23 @@ def durable_calls() -> Story:
     return call(story, "a", 0, {"task": "z"}).succeed("a", "done")
 
 
+def control_plane() -> Story:
+    """A handler registers a workflow and starts it; what is refused is asked again by its next attempt."""
+    retry = {"max_attempts": 1, "initial_delay": "1s"}
+    story = told(task("a", retry=retry, required_capabilities=["control-plane"]))
+    register = {"type": "control", "config": {"action": "register", "name": "made"}}
+    start = {"type": "control", "config": {"action": "start", "name": "agent.r1.made"}}
+    call(story, "a", 0, register, {"name": "made", "steps": []})
+    story.tell(ControlDecided(ticket=story.ticket("a#0.0"), output=raw("agent.r1.made")))
+    call(story, "a", 1, start, 5)
+    refused = ControlDecided(ticket=story.ticket("a#0.1"), kind="quota_exceeded", error="full")
+    story.tell(refused).fail("a", "full").fire()
+    call(story, "a", 0, register, {"name": "made", "steps": []})
+    call(story, "a", 1, start, 5).tell(refused)
+    story.tell(ControlDecided(ticket=story.ticket("a#0.1~2"), output=raw("child-1")))
+    return story.succeed("a", "done")
+
+
 def parked() -> Story:
     """A handler gives its slot up until a signal comes."""
     story = told(task("a"))
@@ -290,6 +308,6 @@ def cancelled_by_event() -> Story:
 KIND_SCRIPTS: tuple[Callable[[], Story], ...] = (
     map_in_order, map_tolerates, map_fails, map_of_nothing, planner_corrected, planner_previewed, approval_quorum,
     approval_rejected, approval_expired, sleeps, events, signals, children, child_cancelled, responds, agents,
-    continued_as_new, compensates, compensation_fails, durable_calls, parked, opened_again, forked,
+    continued_as_new, compensates, compensation_fails, durable_calls, control_plane, parked, opened_again, forked,
     cancelled_by_event,
 )  # fmt: skip
