@@ -10,8 +10,8 @@ from msgspec import to_builtins
 from dagnats.cli import render
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
+from dagnats.client import Client
 from dagnats.core.control import Policy
-from dagnats.policies import Policies
 
 
 @click.group(cls=Commands, aliases={"get": "show", "list": "show"})
@@ -24,7 +24,7 @@ def policy() -> None:
 @json_option
 def show(url: str | None, as_json: bool) -> None:
     """Show the workflows that are granted the control plane, and which of them may promote."""
-    _changed(lambda policies: policies.read(), url, as_json)
+    _told(lambda client: client.policy.read(), url, as_json)
 
 
 @policy.command("grant", epilog=examples("dagnats policy grant researcher --promote"))
@@ -34,7 +34,14 @@ def show(url: str | None, as_json: bool) -> None:
 @json_option
 def grant(workflow: str, promote: bool, url: str | None, as_json: bool) -> None:
     """Let the steps of WORKFLOW that ask for it register and start workflows."""
-    _changed(lambda policies: policies.grant(workflow, promote=promote), url, as_json)
+
+    async def granted(client: Client) -> Policy:
+        now = await client.policy.grant(workflow, promote=promote)
+        if await client.registry.current(workflow) is None:
+            click.echo(f'warning: no workflow "{workflow}" is registered yet', err=True)
+        return now
+
+    _told(granted, url, as_json)
 
 
 @policy.command("revoke", epilog=examples("dagnats policy revoke researcher"))
@@ -44,15 +51,15 @@ def grant(workflow: str, promote: bool, url: str | None, as_json: bool) -> None:
 @json_option
 def revoke(workflow: str, promote: bool, url: str | None, as_json: bool) -> None:
     """Take back what WORKFLOW was granted; requests of handlers that run are refused from now on."""
-    _changed(lambda policies: policies.revoke(workflow, only_promote=promote), url, as_json)
+    _told(lambda client: client.policy.revoke(workflow, only_promote=promote), url, as_json)
 
 
-def _changed(
-    change: Callable[[Policies], Awaitable[Policy]], url: str | None, as_json: bool
-) -> None:
+def _told(change: Callable[[Client], Awaitable[Policy]], url: str | None, as_json: bool) -> None:
+    """Tell what the policy is now."""
+
     async def ask() -> Policy:
         async with open_client(url) as client:
-            return await change(client.policy)
+            return await change(client)
 
     now = run_async(ask)
     if as_json:

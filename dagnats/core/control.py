@@ -71,7 +71,7 @@ def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
 def policy_problem(policy: Policy) -> str:
     """What is wrong with a policy; empty when nothing is."""
     for name in (*policy.grant, *policy.promote):
-        for problem in name_problems(f'workflow "{name}"', name):
+        for problem in name_problems(f"workflow {name!r}", name):
             return str(problem)
     extra = [name for name in policy.promote if name not in policy.grant]
     return f'"{extra[0]}" may promote, but is not granted; grant it, too' if extra else ""

@@ -284,7 +284,7 @@ def _definition(written: Raw, name: str) -> Workflow | Refusal:
         workflow = replace(workflow, name=name)
         problems = problems or problems_of(workflow)
     if workflow is None or problems:
-        return Refusal("invalid_def", "\n".join(map(str, problems)))
+        return Refusal("invalid_def", "; ".join(map(str, problems)))
     size = len(encode_workflow(workflow)[1])
     if size > MESSAGE_SIZE_MAX_BYTES:
         text = f"it is {size:,} bytes of JSON; at most {MESSAGE_SIZE_MAX_BYTES:,} can be stored"
