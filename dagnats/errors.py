@@ -27,7 +27,8 @@
     │   ├── BrokerUnsuitable
     │   ├── PayloadGone
     │   ├── PublishFailed
-    │   │   └── WrongSequence
+    │   │   ├── WrongSequence
+    │   │   └── NoRoom
     │   └── LeaseLost
     ├── CodecError             bytes that are not what they should be
     └── InvariantBroken        us: a bug in DagNats
@@ -173,6 +174,10 @@ class PublishFailed(OutsideError):
 
 class WrongSequence(PublishFailed):
     """The subject was written by somebody else in between."""
+
+
+class NoRoom(PublishFailed):
+    """The NATS server has no room left for a message; raise its storage limit, or shorten the retention."""
 
 
 class LeaseLost(OutsideError):

@@ -65,6 +65,7 @@ HISTORY_LONG_FACTS: Final = 5_000  # a handler of a run this long is offered to 
 RUNS_PER_TREE_MAX: Final = 100  # started by handlers, and under way
 DEFINITIONS_PER_TREE_MAX: Final = 500
 REGISTRATIONS_PER_MINUTE_MAX: Final = 60
+DEFINITION_SIZE_MAX_BYTES: Final = 256 * 1024  # of one that a handler made
 GENERATIONS_MAX: Final = 3  # levels below a root run, down to which handlers start runs
 POLICY_NAMES_MAX: Final = 1_000
 GRACE_MIN_MS: Final = 1_000  # before definitions of an ended tree are removed

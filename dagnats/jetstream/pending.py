@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from dagnats.errors import BrokerUnavailable, PublishFailed, WrongSequence
+from dagnats.errors import BrokerUnavailable, NoRoom, PublishFailed, WrongSequence
 from dagnats.ports import Append, Stored
 from dagnats.wire import subjects
 
@@ -75,7 +75,7 @@ def failure_of(payload: bytes, pending: Pending) -> PublishFailed:
             expected=pending.append.expect_last, resent=pending.sends > 1,
         )  # fmt: skip
     if code in _STORE_FULL or "maximum" in text:
-        return PublishFailed(
+        return NoRoom(
             f"{subject} was not stored: the NATS server has no room left ({text}); raise the "
             "stream's or the server's storage limit, or shorten the retention",
             code=code,

@@ -7,10 +7,10 @@ again, and finds what it had let pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from dagnats.core import control
@@ -21,10 +21,10 @@ from dagnats.core.events import ControlDecided, StepCalled
 from dagnats.core.graph import Node
 from dagnats.core.model import CONTROL_PLANE, ControlConfig, Workflow
 from dagnats.core.run import Run
-from dagnats.core.state import CONTINUED, RUNNING
+from dagnats.core.state import RUNNING
 from dagnats.core.validate import problems_of
-from dagnats.errors import InvariantBroken
-from dagnats.limits import MESSAGE_SIZE_MAX_BYTES
+from dagnats.errors import InvariantBroken, NoRoom
+from dagnats.limits import DEFINITION_SIZE_MAX_BYTES
 from dagnats.policies import Policies
 from dagnats.ports import Append, EventLog, Outside
 from dagnats.registry import Registry
@@ -109,13 +109,16 @@ class ControlPlane:
         refusal = control.forbidden(policy, run.workflow, capable=capable, promote=asked.promote)
         started: list[Append] = []
         answer: Raw | Refusal
-        match asked.action:
-            case "register":
-                answer = await self._register(run, command, node, asked, refusal)
-            case "start":
-                answer, started = await self._start(run, command, asked, refusal)
-            case _:
-                answer = refusal or await self._budget(run)
+        try:
+            match asked.action:
+                case "register":
+                    answer = await self._register(run, command, node, asked, refusal)
+                case "start":
+                    answer, started = await self._start(run, command, asked, refusal)
+                case _:
+                    answer = refusal or await self._budget(run)
+        except NoRoom as full:  # it must not hold up the other runs
+            answer = Refusal("quota_exceeded", full.message)
         return [*started, *self._told(run, command, asked, answer)]
 
     def _told(
@@ -172,23 +175,34 @@ class ControlPlane:
         if current is None:
             text = f'no workflow "{asked.name}" is registered; register it, and start the name that gives'
             return Refusal("unresolvable_name", text), []
+        given = run.steps[command.position].input
+        started = await self._relatives.begun(
+            run, child, command.ticket, asked.name, current.definition, given, detached=True
+        )
         if tree.full:
             await self._trees.settle(root)
         over = await self._trees.change(
             root, lambda tree: control.with_run(tree, child, run.depth + 1)
         )
-        if over is not None:
-            return over, []
-        given = run.steps[command.position].input
-        started = await self._relatives.begun(
-            run, child, command.ticket, asked.name, current.definition, given, detached=True
-        )
-        return _json(child), [started]
+        return (over, []) if over is not None else (_json(child), [started])
 
     async def _budget(self, run: Run) -> Raw:
         root = run.root or run.id
         await self._trees.settle(root)
         return _json(control.budget_of(await self._trees.read(root)))
+
+
+class Latest(Struct, frozen=True):
+    """The run that another goes on as, or is; ``ended_ms`` is when it ended (0: it has not)."""
+
+    run: str
+    ended_ms: int = 0
+
+
+def _after(before: Latest, mark: ClosedMark | None) -> Latest:
+    if mark is None or mark.status == RUNNING:
+        return before
+    return Latest(mark.successor) if mark.successor else Latest(before.run, mark.closed_ms)
 
 
 class Trees:
@@ -220,29 +234,34 @@ class Trees:
             if after == tree or await self._documents.swap(_key(root), encode(after), revision):
                 return None
 
-    async def settle(self, root: str) -> Tree:
+    async def settle(self, root: str) -> None:
         """Let go of runs that have ended; a run that goes on as another counts as that one."""
-        before = (await self.read(root)).runs
-        now = {run: await self.end_of(run) for run in before}
+        now = await self.latest((await self.read(root)).runs)
 
         def settled(tree: Tree) -> Tree:
-            kept = (now.get(run, run) for run in tree.runs)
-            return replace(tree, runs=tuple(run for run in kept if run))
+            kept = (now.get(run, Latest(run)) for run in tree.runs)
+            return replace(tree, runs=tuple(each.run for each in kept if not each.ended_ms))
 
         await self.change(root, settled)
-        return await self.read(root)
 
-    async def end_of(self, run: str) -> str:
-        """Which run is under way for one: itself, the one that continues it; empty when it has ended."""
-        while (mark := await self.closed(run)) is not None and mark.status == CONTINUED:
-            run = mark.successor
-        return run if mark is None or mark.status == RUNNING else ""
+    async def latest(self, runs: Iterable[str]) -> dict[str, Latest]:
+        """What each run has come to. One that is only about to start is under way."""
+        found = {run: Latest(run) for run in runs}
+        asked = set(found)
+        while asked:
+            marks = await self._marks(asked)
+            found = {first: _after(each, marks.get(each.run)) for first, each in found.items()}
+            asked = {mark.successor for mark in marks.values() if mark.successor}
+        return found
 
-    async def closed(self, run: str) -> ClosedMark | None:
-        """How a run ended, when it has."""
-        place = subjects.partition_of(run, self._log.partitions)
-        found = await self._log.last(subjects.mark(place, run, "closed"))
-        return _mark.decode(found.payload) if found else None
+    async def _marks(self, runs: Iterable[str]) -> dict[str, ClosedMark]:
+        partitions = self._log.partitions
+        places = {
+            subjects.mark(subjects.partition_of(run, partitions), run, "closed"): run
+            for run in runs
+        }
+        entries = await self._log.last_of([*places])
+        return {places[entry.subject]: _mark.decode(entry.payload) for entry in entries}
 
     async def forget(self, root: str) -> None:
         """Remove a tree."""
@@ -286,7 +305,7 @@ def _definition(written: Raw, name: str) -> Workflow | Refusal:
     if workflow is None or problems:
         return Refusal("invalid_def", "; ".join(map(str, problems)))
     size = len(encode_workflow(workflow)[1])
-    if size > MESSAGE_SIZE_MAX_BYTES:
-        text = f"it is {size:,} bytes of JSON; at most {MESSAGE_SIZE_MAX_BYTES:,} can be stored"
+    if size > DEFINITION_SIZE_MAX_BYTES:
+        text = f"it is {size:,} bytes of JSON; at most {DEFINITION_SIZE_MAX_BYTES:,} can be stored"
         return Refusal("invalid_def", text)
     return workflow

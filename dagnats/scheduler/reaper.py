@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 
 from dagnats.core.control import EPHEMERAL, Tree
-from dagnats.core.state import CONTINUED, RUNNING
 from dagnats.limits import REAPED_PER_PASS_MAX
 from dagnats.ports import Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.control import Trees
-from dagnats.wire import subjects
 
 log = logging.getLogger("dagnats.scheduler")
 
@@ -31,7 +29,7 @@ async def reap(
     for root, tree in (await trees.roots()).items():
         if removed >= most:
             break
-        if not await _over(outside, trees, root, tree, now_ms - grace_ms):
+        if not await _over(trees, root, tree, now_ms - grace_ms):
             continue
         names = [name for name in tree.definitions if name.startswith(EPHEMERAL)]
         for name in names:
@@ -45,17 +43,7 @@ async def reap(
     return removed
 
 
-async def _over(outside: Outside, trees: Trees, root: str, tree: Tree, before_ms: int) -> bool:
-    """Whether a root, and every run that was started below it, ended before a time."""
-    run = root
-    while (mark := await trees.closed(run)) is not None and mark.status == CONTINUED:
-        run = mark.successor
-    if mark is None:
-        place = subjects.partition_of(run, outside.log.partitions)
-        return await outside.log.last(subjects.fact(place, run, "client")) is None
-    if mark.status == RUNNING or mark.closed_ms > before_ms:
-        return False
-    for each in tree.runs:
-        if await trees.end_of(each):
-            return False
-    return True
+async def _over(trees: Trees, root: str, tree: Tree, before_ms: int) -> bool:
+    """Whether a root ended before a time, and every run that was started below it has ended, too."""
+    latest = await trees.latest([root, *tree.runs])
+    return all(each.ended_ms for each in latest.values()) and latest[root].ended_ms <= before_ms

@@ -21,7 +21,10 @@ from typing import NamedTuple
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("tests/unit/core", "tests/histories", "tests/laws", "tests/simulation/test_simulation.py")
+PLACES = (
+    "tests/unit/core", "tests/unit/scheduler", "tests/histories", "tests/laws",
+    "tests/testing_kit/test_control_plane.py", "tests/simulation/test_simulation.py",
+)  # fmt: skip
 SCHEDULER_FIRST = "tests/laws/test_partition.py"
 TIMEOUT_S = 180
 SKIPPED = shutil.ignore_patterns("__pycache__", "bench", "conformance", "integration", "faults")

@@ -17,6 +17,7 @@ class Fault(NamedTuple):
 MACHINE, SETTLE, LOOP = "core/machine.py", "core/settle.py", "core/kinds/agent_loop.py"
 SCOPE, PARTITION, LOADING = "core/scope.py", "scheduler/partition.py", "scheduler/loading.py"
 PERFORM, HANDOVER = "scheduler/perform.py", "worker/handover.py"
+CONTROL, CONTROL_PLANE = "core/control.py", "scheduler/control.py"
 APPLY, ATTEMPTS = "core/apply.py", "core/attempts.py"
 
 FAULTS = (
@@ -310,6 +311,72 @@ FAULTS = (
         "what was handed over keeps its old lease",
         HANDOVER,
         "        self._keeper.renew(given.reply)  # the sender has held it for a while\n",
+        "",
+    ),
+    # -- the control plane -------------------------------------------------------------------------
+    Fault(
+        "a step without the capability asks",
+        CONTROL,
+        "if not capable or workflow not in policy.grant:",
+        "if workflow not in policy.grant:",
+    ),
+    Fault(
+        "a workflow that is not granted asks",
+        CONTROL,
+        "if not capable or workflow not in policy.grant:",
+        "if not capable:",
+    ),
+    Fault(
+        "whoever may register may promote",
+        CONTROL,
+        "if promote and workflow not in policy.promote:",
+        "if promote and workflow not in policy.grant:",
+    ),
+    Fault(
+        "another tree's definition is started",
+        CONTROL,
+        'if name.startswith(EPHEMERAL) and not name.startswith(f"{EPHEMERAL}{root}."):',
+        "if False:",
+    ),
+    Fault(
+        "old registrations count for ever",
+        CONTROL,
+        "if each.at_ms > at_ms - _MINUTE_MS)",
+        ")",
+    ),
+    Fault(
+        "a registration made again counts twice", CONTROL, "if tree.knows(request):", "if False:"
+    ),
+    Fault("a run that is started again counts twice", CONTROL, "if run in tree.runs:", "if False:"),
+    Fault("runs start runs without end", CONTROL, "if depth > GENERATIONS_MAX:", "if False:"),
+    Fault(
+        "everybody is given the control plane",
+        CONTROL_PLANE,
+        "return refusal is None, [",
+        "return True, [",
+    ),
+    Fault(
+        "a decision that was cut short is made otherwise",
+        CONTROL_PLANE,
+        "if refusal is not None and not (await self._trees.read(root)).knows(request):",
+        "if refusal is not None:",
+    ),
+    Fault(
+        "a start that was cut short is refused",
+        CONTROL_PLANE,
+        "if refusal is not None and child not in tree.runs:",
+        "if refusal is not None:",
+    ),
+    Fault(
+        "a child registers in its own name",
+        CONTROL_PLANE,
+        "root, state = run.root or run.id, run.steps",
+        "root, state = run.id, run.steps",
+    ),
+    Fault(
+        "runs that have ended count for ever",
+        CONTROL_PLANE,
+        "        if tree.full:\n            await self._trees.settle(root)\n",
         "",
     ),
 )

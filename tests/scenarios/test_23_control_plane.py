@@ -253,6 +253,25 @@ async def test_s477_promotion_needs_a_permission_of_its_own():
         assert await again.result(10) == "again"
 
 
+async def test_a_full_bucket_refuses_and_holds_nothing_up():
+    """Definitions have no room: that is told, and other runs go on; given room, the same handler succeeds."""
+    app = agents()
+    async with deployment(app) as d:
+        await registered(d)
+        await d.client.policy.grant("agent")
+        stream = f"KV_{subjects.DEFINITIONS}"
+        found = await d.outside.link.api(f"STREAM.INFO.{stream}")
+        full = {**found["config"], "max_bytes": found["state"]["bytes"] + 10}
+        await d.outside.link.api(f"STREAM.UPDATE.{stream}", full)
+        said = await (await app.tasks["agent"].start()).result(10)
+        assert said["refused"] == "quota_exceeded"
+        assert "no room left" in said["why"]
+        assert await (await app.tasks["echo"].start("still here")).result(10) == "still here"
+
+        await d.outside.link.api(f"STREAM.UPDATE.{stream}", found["config"])
+        assert "name" in await (await app.tasks["agent"].start()).result(10)
+
+
 async def test_a_traced_workflow_can_be_registered():
     """Of the handler's own app, as it is."""
     app = agents()

@@ -1,5 +1,7 @@
 """The control plane in memory: everything it refuses, by kind, without waiting for hours and minutes."""
 
+import asyncio
+
 import pytest
 
 from dagnats import AgentContext, App, Context, Continue, ControlPlaneError
@@ -147,6 +149,25 @@ async def test_s475_a_tree_has_so_many_runs_under_way():
 
 
 @virtual_time
+async def test_s475_asking_for_all_at_once_gives_no_more():
+    """Starts that are decided together are counted together."""
+    app = makers()
+
+    @app.task(capabilities=["control-plane"])
+    async def hasty(ctx: Context) -> list:
+        plane = ctx.control_plane
+        assert plane is not None
+        name = await plane.register_workflow(made(hours=1))
+        starts = [plane.start_run(name) for _ in range(RUNS_PER_TREE_MAX + 5)]
+        said = await asyncio.gather(*starts, return_exceptions=True)
+        return [each.kind for each in said if isinstance(each, ControlPlaneError)]
+
+    async with in_memory(app) as sandbox:
+        await sandbox.client.policy.grant("hasty")
+        assert await (await hasty.start()).result() == ["quota_exceeded"] * 5
+
+
+@virtual_time
 async def test_runs_that_have_ended_make_room():
     """A full tree looks which of its runs still are."""
     app = makers()
@@ -198,6 +219,23 @@ async def test_runs_start_runs_down_to_a_depth():
             handle = child
 
         assert await handle.result() == f"level {GENERATIONS_MAX}: depth_exceeded"
+
+
+@virtual_time
+async def test_a_tree_shares_names_and_budget():
+    """Whoever registers below a root does so in its name."""
+    app = makers()
+    async with in_memory(app) as sandbox:
+        await sandbox.client.policy.grant("maker")
+        below = {"do": [["register", made("below")], ["budget"]]}
+        handle = await app.tasks["maker"].start(
+            {"do": [["register", made()], ["start", "maker", below]]}
+        )
+        _, child = await handle.result()
+        name, budget = await sandbox.client.handle(child).result()
+
+        assert name == f"agent.{handle.run_id}.below"
+        assert (budget["registered_defs"], budget["active_runs"]) == (2, 1)
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
