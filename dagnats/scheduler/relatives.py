@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from dagnats import payloads
 from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellParent
+from dagnats.core.control import foreign
 from dagnats.core.events import CancelRequested, ChildClosed, ChildStarted, RunStarted
 from dagnats.core.inputs import NULL, step_input
 from dagnats.core.model import ChildConfig
@@ -58,9 +59,11 @@ class Relatives:
         config = node.step.config
         if not isinstance(config, ChildConfig):
             raise InvariantBroken(f"step {node.step.id} of run {run.id} names no workflow")
-        current = await self._registry.current(config.workflow)
+        elsewhere = foreign(run.root or run.id, config.workflow)
+        current = None if elsewhere else await self._registry.current(config.workflow)
         if current is None:
-            text = f'no workflow "{config.workflow}" is registered'
+            unknown = f'no workflow "{config.workflow}" is registered'
+            text = elsewhere.message if elsewhere else unknown
             fact = ChildClosed(ticket=command.ticket, status=FAILED, error=text)
             subject = subjects.fact(self._partition, run.id, "scheduler")
             return Append(subject, encode(fact), f"{command.id}:unknown")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dagnats import AgentContext, App, Context, Continue, ControlPlaneError
+from dagnats import AgentContext, App, CallFailed, Context, Continue, ControlPlaneError
 from dagnats.core.control import REFUSALS
 from dagnats.limits import (
     DEFINITIONS_PER_TREE_MAX,
@@ -132,6 +132,31 @@ async def test_what_is_wrong_is_told_by_its_kind():
             "invalid_def", "invalid_def", "namespace", "namespace", "namespace", "unresolvable_name", "namespace"
         ]  # fmt: skip
         assert await sandbox.client.handle(said[7]).result() == "a registered one"
+
+
+@virtual_time
+async def test_a_tree_is_closed_to_the_runs_of_others():
+    """Also where they run a workflow and wait for it; its own runs may do that."""
+    app = makers()
+
+    @app.task
+    async def runner(ctx: Context, name: str) -> str:
+        try:
+            return await ctx.run_workflow(name)
+        except CallFailed as problem:
+            return str(problem)
+
+    async with in_memory(app) as sandbox:
+        await sandbox.client.policy.grant("maker")
+        echo = {"name": "made", "steps": [{"id": "a", "task": "echo", "input": "hello"}]}
+        handle = await app.tasks["maker"].start({"do": [["register", echo]]})
+        [theirs] = await handle.result()
+        assert "belongs to the tree of another run" in await (await runner.start(theirs)).result()
+
+        asks = [["register", echo], ["start", "runner", "agent.mine.made"]]
+        own = await app.tasks["maker"].start({"do": asks}, id="mine")
+        _, child = await own.result()
+        assert await sandbox.client.handle(child).result() == "hello"
 
 
 @virtual_time
