@@ -23,6 +23,7 @@ from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unk
 from dagnats.outcome import Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
+from dagnats.triggering import Triggering
 from dagnats.workflow import Flow
 
 P = ParamSpec("P")
@@ -47,12 +48,13 @@ _WORKFLOW_OPTIONS = (
 )
 
 
-class App:
+class App(Triggering):
     """A registry of tasks and workflows. ``url`` is where NATS is; by default the setting ``url``."""
 
     def __init__(self, name: str, *, url: str = "") -> None:
         if not name:
             raise DefinitionError('an app needs a name: App("shop")')
+        super().__init__()
         self.name = name
         self.url = url
         self.tasks: dict[str, Task[Any, Any]] = {}

@@ -41,6 +41,7 @@ from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.requests import Decided, Requests
 from dagnats.starting import append_start, checked_metadata, definition_of, not_found, start_key
+from dagnats.triggers import TriggerRequests
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of
 from dagnats.wire.messages import ClosedMark
@@ -60,7 +61,7 @@ R = TypeVar("R")
 Read = Callable[[Raw], Any]
 
 
-class Client(listing.Lists, Requests):
+class Client(listing.Lists, Requests, TriggerRequests):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:

@@ -99,6 +99,10 @@ class LetterNotFound(RequestError):
     """No such dead letter; `dagnats dlq list` shows those there are."""
 
 
+class TriggerNotFound(RequestError):
+    """No such trigger; `dagnats trigger list` shows those there are."""
+
+
 class RunAlreadyStarted(RequestError):
     """A run with this id was started before; choose another id or use its handle."""
 

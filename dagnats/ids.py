@@ -30,6 +30,11 @@ def new_secret() -> str:
     return secrets.token_hex(32)
 
 
+def new_trigger_id() -> str:
+    """``trig-`` and 64 random bits as hexadecimal digits."""
+    return f"trig-{secrets.token_hex(8)}"
+
+
 def run_id_for_key(workflow: str, key: str) -> str:
     """The run id that an idempotency key stands for: the same key, the same run."""
     text = f"{workflow}\x00{key}".encode()

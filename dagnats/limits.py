@@ -71,6 +71,22 @@ POLICY_NAMES_MAX: Final = 1_000
 GRACE_MIN_MS: Final = 1_000  # before definitions of an ended tree are removed
 REAPED_PER_PASS_MAX: Final = 200  # definitions that one look for those of ended trees removes
 
+# -- triggers ------------------------------------------------------------------------------------
+TRIGGERS_MAX: Final = 500
+BACKFILL_MAX: Final = 100  # missed instants that are made up for
+CRON_LATE_MS: Final = 60_000  # an instant that is seen so much later is on time all the same
+EVERY_MIN_MS: Final = 1_000
+FILTER_LENGTH_MAX: Final = 2_000
+FIRES_QUEUED_MAX: Final = 100  # fires that wait for the run before them
+FIRES_LISTED_MAX: Final = 500
+PREVIEW_MAX: Final = 100
+TRIGGER_SAVED_FACTS: Final = 100
+SUBJECT_LENGTH_MAX: Final = 256
+SECRET_LENGTH_MIN: Final = 16
+HOOK_BODY_MAX_BYTES: Final = 1024 * 1024
+HTTP_TIMEOUT_MAX_MS: Final = 3_600_000
+HOOKS_AGE_MS: Final = 14 * 24 * 3_600_000
+
 # -- scheduler -----------------------------------------------------------------------------------
 PARTITIONS_DEFAULT: Final = 16
 PARTITIONS_MAX: Final = 256

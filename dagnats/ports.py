@@ -291,14 +291,32 @@ class Notices(Protocol):
 
 
 class Inbox(Protocol):
-    """External events, by name, in the order they were published."""
+    """External events, by name, in the order they were published; and messages that triggers have captured."""
 
     async def since(self, name: str, since_ms: int) -> list[Entry]:
         """The stored events of a name from a time on."""
         ...
 
-    async def last_seq(self) -> int:
-        """The sequence of the newest event."""
+    async def last_seq(self, stream: str) -> int:
+        """The sequence of the newest message of ``INBOX``, or of ``HOOKS``."""
+        ...
+
+    async def messages(
+        self, stream: str, subject: str, after_seq: int, since_ms: int
+    ) -> list[Entry]:
+        """The stored messages of a subject filter after a sequence, none from before a time."""
+        ...
+
+    async def capture(self, subject: str) -> None:
+        """Have the messages of a subject filter stored in ``HOOKS``, beside those that are already.
+
+        Raises:
+            BrokerUnsuitable: the server does not agree; the message says why.
+        """
+        ...
+
+    async def release(self, needed: Sequence[str]) -> None:
+        """Capture only these subject filters from now on; what was stored stays for its time."""
         ...
 
 

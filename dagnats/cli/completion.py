@@ -59,6 +59,20 @@ def workflow_names(
     return _items(ask, incomplete)
 
 
+def trigger_ids(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Triggers whose ids begin with what was typed."""
+
+    async def ask() -> list[str]:
+        from dagnats.cli.output import open_client
+
+        async with open_client(ctx.params.get("url")) as client:
+            return [each.id for each in await client.triggers()]
+
+    return _items(ask, incomplete)
+
+
 def task_names(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -16,7 +16,14 @@ import click
 
 from dagnats import __version__
 from dagnats.cli.group import refuse_unknown
-from dagnats.errors import DagNatsError, LetterNotFound, RequestError, RunNotFound, WorkflowNotFound
+from dagnats.errors import (
+    DagNatsError,
+    LetterNotFound,
+    RequestError,
+    RunNotFound,
+    TriggerNotFound,
+    WorkflowNotFound,
+)
 
 _INTERRUPTED: Final = 130
 
@@ -43,6 +50,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "task": Entry("dagnats.cli.task:task", "List and show the tasks of the workers."),
         "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel, retry, fork runs."),
         "signal": Entry("dagnats.cli.signal:signal", "Send data to runs that wait for it."),
+        "trigger": Entry(
+            "dagnats.cli.trigger:trigger", "Schedules, subjects, webhooks: what starts runs."
+        ),
         "event": Entry("dagnats.cli.signal:event", "Publish external events."),
         "approval": Entry(
             "dagnats.cli.approval:approval", "Open questions: list, approve, reject."
@@ -138,7 +148,7 @@ class Tour(click.Group):
 
 def exit_code(error: DagNatsError) -> int:
     """1, or 2 when what was asked is refused as it was made."""
-    missing = isinstance(error, LetterNotFound | RunNotFound | WorkflowNotFound)
+    missing = isinstance(error, LetterNotFound | RunNotFound | TriggerNotFound | WorkflowNotFound)
     return 2 if isinstance(error, RequestError) and not missing else 1
 
 

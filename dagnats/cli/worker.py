@@ -210,6 +210,8 @@ async def register(app: App, outside: JetStream) -> None:
             raise type(problem)(
                 f"workflow {name} cannot be registered: {problem.message}"
             ) from problem
+    workflows = [*app.workflows()]
+    await client.keep_triggers(f"app:{app.name}", workflows, list(app.triggers.values()))
     await publish_tasks(outside.documents(subjects.TASK_CATALOGUE), app.name, app.tasks.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from msgspec import Struct
@@ -19,10 +19,18 @@ from dagnats.cli.layout import lines_of, mermaid
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.shapes import shape_lines
 from dagnats.core.control import reserved_problems
-from dagnats.core.definition import encode_workflow, read_workflow, write_workflow
+from dagnats.core.definition import (
+    encode_workflow,
+    read_workflow,
+    workflow_triggers,
+    write_workflow,
+)
 from dagnats.core.model import Problem, Workflow
+from dagnats.core.reader import Reader
+from dagnats.core.triggers.file import write_trigger
+from dagnats.core.triggers.model import Trigger
 from dagnats.core.validate import advice_on, problems_of
-from dagnats.errors import DefinitionError, InvalidInput, WorkflowNotFound
+from dagnats.errors import DefinitionError, InvalidInput, RequestError, WorkflowNotFound
 
 _REFUSED = 2
 
@@ -32,6 +40,7 @@ class Checked(Struct, frozen=True):
 
     workflow: Workflow | None
     problems: list[Problem]
+    triggers: tuple[Trigger, ...] = ()
 
 
 def check_file(path: str) -> Checked:
@@ -51,18 +60,25 @@ def check_file(path: str) -> Checked:
         )
         raise DefinitionError(problem.message + cure) from None
     found, problems = read_workflow(parsed)
-    if found is not None:
+    triggers: tuple[Trigger, ...] = ()
+    if found is not None and isinstance(parsed, dict):
+        triggers = workflow_triggers(Reader(), found.name, cast("dict[str, Any]", parsed))
         known = {(problem.where, problem.what) for problem in problems}
         meant = (*reserved_problems(found.name), *problems_of(found))
         problems += [each for each in meant if (each.where, each.what) not in known]
-    return Checked(found, problems)
+    return Checked(found, problems, triggers)
 
 
 def _sound(path: str, as_json: bool) -> Workflow:
-    """The workflow in a file; tells everything that is wrong with it, and ends with 1, if it is."""
+    """The workflow in a file, as ``_checked`` has it."""
+    return _checked(path, as_json)[0]
+
+
+def _checked(path: str, as_json: bool) -> tuple[Workflow, tuple[Trigger, ...]]:
+    """The workflow and the triggers in a file; tells everything that is wrong with it, and ends with 1, if it is."""
     checked = check_file(path)
     if checked.workflow is not None and not checked.problems:
-        return checked.workflow
+        return checked.workflow, checked.triggers
     if as_json:
         told = {"valid": False, "file": path, "problems": checked.problems, "warnings": []}
         emit_json(told)
@@ -119,8 +135,8 @@ def register(file: str, check: bool, url: str | None, as_json: bool) -> None:
 
     Runs that are under way keep the definition with which they began.
     """
-    found = _sound(file, as_json)
-    told = run_async(_register, found, check, url)
+    found, triggers = _checked(file, as_json)
+    told = run_async(_register, found, triggers, check, url)
     warnings = [item.message for item in advice_on(found)] + told.pop("unserved")
     if as_json:
         head = {"valid": True, "file": file, **_told(found)}
@@ -130,15 +146,22 @@ def register(file: str, check: bool, url: str | None, as_json: bool) -> None:
     change = "unchanged" if not told["changed"] else f"was {before[:8]}" if before else "new"
     words = "would register" if check else "registered"
     click.echo(f"{words} {_summary(found)} ({_told(found)['definition'][:8]}, {change})")
+    if told["triggers"]:
+        click.echo(f"triggers set: {', '.join(told['triggers'])}")
     _warn(warnings)
 
 
-async def _register(found: Workflow, check: bool, url: str | None) -> dict[str, Any]:
+async def _register(
+    found: Workflow, triggers: tuple[Trigger, ...], check: bool, url: str | None
+) -> dict[str, Any]:
     async with open_client(url) as client:
         current = await client.registry.current(found.name)
         before = current.definition if current else ""
         digest = encode_workflow(found)[0] if check else await client.register(found)
+        source = f"file:{found.name}"
+        changed = [] if check else await client.keep_triggers(source, [found.name], triggers)
         return {
+            "triggers": changed,
             "registered": not check,
             "changed": digest != before,
             "before": before,
@@ -192,12 +215,22 @@ def show(name: str, url: str | None, as_json: bool) -> None:
     """Show the workflow NAME; with --json as a file that registers again."""
     found, digest = run_async(_registered, name, url)
     if as_json:
-        emit_json(write_workflow(found))
+        triggers = [{**write_trigger(each), "source": None} for each in run_async(_kept, name, url)]
+        shown = [
+            {key: value for key, value in each.items() if value is not None} for each in triggers
+        ]
+        emit_json({**write_workflow(found), **({"triggers": shown} if shown else {})})
         return
     click.echo(f"{_summary(found)} ({digest})")
     for label, line in shape_lines({"input": found.input_schema, "output": found.output_schema}):
         render.show(Text.assemble((f"{label:<8}", "dim"), line))
     _tree(found)
+
+
+async def _kept(name: str, url: str | None) -> list[Trigger]:
+    async with open_client(url) as client:
+        source = f"file:{name}"
+        return [each for each in await client.triggers() if each.source == source]
 
 
 async def _registered(name: str, url: str | None) -> tuple[Workflow, str]:
@@ -252,8 +285,12 @@ def _tree(found: Workflow) -> None:
 @url_option
 @json_option
 def delete(name: str, force: bool, url: str | None, as_json: bool) -> None:
-    """Forget the workflow NAME: no new run can be started, runs under way go on."""
+    """Forget the workflow NAME: no new run can be started, runs under way go on.
+
+    Refused while triggers start it, unless --force takes them along.
+    """
     if not force:
+        run_async(_refuse_triggered, name, url)
         if as_json or not sys.stdin.isatty():
             raise InvalidInput(
                 f"deleting workflow {name} was refused: nobody can be asked here; add --force"
@@ -268,8 +305,21 @@ def delete(name: str, force: bool, url: str | None, as_json: bool) -> None:
         click.echo(f"deleted workflow {name}; runs under way go on")
 
 
+async def _refuse_triggered(name: str, url: str | None) -> None:
+    async with open_client(url) as client:
+        users = [each.id for each in await client.triggers() if each.workflow == name]
+    if users:
+        raise RequestError(
+            f"workflow {name} is started by triggers {', '.join(users)}; delete them first, "
+            "or add --force to delete them along with it"
+        )
+
+
 async def _delete(name: str, url: str | None) -> None:
     async with open_client(url) as client:
+        for each in await client.triggers():
+            if each.workflow == name:
+                await client.delete_trigger(each.id)
         if not await client.registry.forget(name):
             await registered(client, name)
             raise WorkflowNotFound(f'no workflow "{name}"; somebody deleted it meanwhile')

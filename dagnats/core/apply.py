@@ -25,6 +25,8 @@ from dagnats.core.events import (
     StepParked,
     StepPlanned,
     TimerFired,
+    TriggerFired,
+    TriggerSet,
 )
 from dagnats.core.graph import Graph, Node
 from dagnats.core.kinds import KINDS, approval, control, planner, sub_workflow, wait_for_event
@@ -61,7 +63,7 @@ def fact(draft: Draft, what: Fact) -> None:
             _child(draft, what)
         case ControlDecided():
             _control(draft, what)
-        case RunStarted() | RetryRequested() | TimerFired():
+        case RunStarted() | RetryRequested() | TimerFired() | TriggerSet() | TriggerFired():
             return
         case _:
             _answered(draft, what)

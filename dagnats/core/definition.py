@@ -31,12 +31,14 @@ from dagnats.core.model import (
     Workflow,
 )
 from dagnats.core.reader import Reader
+from dagnats.core.triggers.file import read_triggers
+from dagnats.core.triggers.model import Trigger
+from dagnats.core.triggers.validate import trigger_problems
 from dagnats.limits import RETRIES_MAX, RETRY_DELAY_MIN_MS
 
 # Keys of the format whose features arrive with a later version: known, and refused with that word.
 LATER_WORKFLOW: Final = {
     "concurrency": "run limits", "priority": "priorities", "singleton": "singletons",
-    "triggers": "triggers",
 }  # fmt: skip
 LATER_STEP: Final = {
     "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
@@ -48,7 +50,7 @@ _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
-    "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", *LATER_WORKFLOW,
+    "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", "triggers", *LATER_WORKFLOW,
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
@@ -91,7 +93,18 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
     )
+    workflow_triggers(
+        reader, workflow.name, data
+    )  # they are no part of the definition: only checked
     return workflow, reader.problems
+
+
+def workflow_triggers(reader: Reader, name: str, data: Mapping[str, Any]) -> tuple[Trigger, ...]:
+    """The triggers in a workflow file: defined together with it, and kept by themselves."""
+    triggers = read_triggers(reader, name, reader.get("workflow", data, "triggers", list, []))
+    for trigger in triggers:
+        reader.problems.extend(trigger_problems(trigger))
+    return triggers
 
 
 def _read_cancel_on(reader: Reader, data: Mapping[str, Any]) -> tuple[CancelOn, ...]:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from dagnats.core.model import ABSENT
 
-Author = Literal["client", "worker", "scheduler", "timer", "signal"]
+Author = Literal["client", "worker", "scheduler", "timer", "signal", "trigger"]
 FailureKind = Literal["retriable", "non_retriable", "retry_after", "timeout", "worker_lost"]
 
 
@@ -184,6 +184,26 @@ class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     due_ms: int
 
 
+class TriggerSet(Struct, frozen=True, kw_only=True, tag="trigger.set", omit_defaults=True):
+    """A trigger is to be as it is defined here, in the form of a file's trigger; absent, it is no more."""
+
+    definition: Raw = ABSENT
+
+
+class TriggerFired(Struct, frozen=True, kw_only=True, tag="trigger.fired", omit_defaults=True):
+    """Something happened that a trigger waits for: a message, a request, or somebody fired it by hand.
+
+    ``key`` tells it apart from everything else that fires the trigger. ``kind`` is what the envelope says it was,
+    ``seq`` the place of a message in its stream. With a ``problem`` it starts nothing.
+    """
+
+    key: str
+    kind: str
+    data: Raw = ABSENT
+    seq: int = 0
+    problem: str = ""
+
+
 Outcome = StepSucceeded | StepFailed | StepContinued
 # Everything that a worker writes under a ticket, and whose nonce is checked.
 Answer = Outcome | StepPlanned | StepCalled | StepParked | RunContinued
@@ -208,6 +228,8 @@ Fact = (
     | ChildClosed
     | ControlDecided
     | TimerFired
+    | TriggerSet
+    | TriggerFired
 )
 
 AUTHORS: Final[dict[type, Author]] = {
@@ -222,6 +244,8 @@ AUTHORS: Final[dict[type, Author]] = {
     EventReceived: "scheduler",
     SignalReceived: "signal",
     TimerFired: "timer",
+    TriggerSet: "trigger",
+    TriggerFired: "trigger",
 }
 
 

@@ -12,6 +12,7 @@ from dagnats.limits import (
     DUPLICATE_WINDOW_MS,
     DURATION_MAX_MS,
     EVENTS_AGE_MS,
+    HOOKS_AGE_MS,
     RETENTION_MS,
     STREAM_TOKENS_AGE_MS,
     WORKER_EXPIRES_MS,
@@ -56,6 +57,7 @@ _SHARES: Final = {
     subjects.STREAMS: 50,
     subjects.DEAD: 50,
     subjects.INBOX: 40,
+    subjects.HOOKS: 40,
 }
 _BUCKET_SHARE: Final = 10
 _BLOBS_SHARE: Final = 90
@@ -89,6 +91,7 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
         _stream(subjects.DEAD, subjects.DEAD_SUBJECTS, DEAD_AGE_MS,
                 duplicate_window=DEAD_DUPLICATE_WINDOW_MS * 1_000_000),
         _stream(subjects.INBOX, subjects.INBOX_SUBJECTS, EVENTS_AGE_MS),
+        _stream(subjects.HOOKS, subjects.HOOKS_SUBJECTS, HOOKS_AGE_MS),
         *(_bucket(name, age_ms) for name, age_ms in _BUCKET_AGES_MS.items()),
         _stream(blob_stream(), _BLOB_SUBJECTS, _BLOBS_AGE_MS,
                 discard="new", allow_rollup_hdrs=True),

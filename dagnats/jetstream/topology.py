@@ -191,6 +191,9 @@ def merged(plan: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any]
         "max_age"
     ):  # an operator's may be shorter than our window; the server wants it longer
         wanted["duplicate_window"] = min(wanted["duplicate_window"], wanted["max_age"])
+    if plan["name"] == subjects.HOOKS:  # triggers add what they wait for
+        added = [one for one in found.get("subjects", ()) if one not in plan["subjects"]]
+        wanted["subjects"] = [*plan["subjects"], *added]
     wanted["num_replicas"] = max(int(found.get("num_replicas", 1)), int(plan["num_replicas"]))
     wanted["storage"], wanted["retention"] = found["storage"], found["retention"]
     wanted["metadata"] = {**plan.get("metadata", {}), **(found.get("metadata") or {}), **note}

@@ -30,6 +30,7 @@ TAKEN_BY = {
     subjects.STREAMS: subjects.STREAMS_SUBJECTS,
     subjects.DEAD: subjects.DEAD_SUBJECTS,
     subjects.INBOX: subjects.INBOX_SUBJECTS,
+    subjects.HOOKS: subjects.HOOKS_SUBJECTS,
     subjects.TASKS: (),  # only sourced
 }
 
@@ -56,6 +57,7 @@ class World:
         self.buckets: defaultdict[str, Bucket] = defaultdict(Bucket)
         self.blobs: dict[str, bytes] = {}
         self.timers = Timers(timers)
+        self.captured: list[str] = []
         self._histories: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
 
     # -- storing -----------------------------------------------------------------------------------
@@ -117,7 +119,8 @@ class World:
         for name, patterns in TAKEN_BY.items():
             if any(matches(pattern, subject) for pattern in patterns):
                 return self.streams[name]
-        return None
+        captured = any(matches(pattern, subject) for pattern in self.captured)
+        return self.streams[subjects.HOOKS] if captured else None
 
     def _stored(self, stream: Stream, entry: Entry, origin_seq: int) -> None:
         """What an entry brings about in the consumers and streams behind its own."""

@@ -1,4 +1,4 @@
-"""Hearing external events, once for all partitions of a process."""
+"""Hearing external events, and messages that triggers wait for, once for all partitions of a process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ _PAUSE_S = 0.5
 
 
 class EventListener:
-    """Follows the inbox, and has every partition held look at each event."""
+    """Follows a stream, and has every partition held look at each of its messages."""
 
-    def __init__(self, outside: Outside, partitions: Mapping[int, Partition]) -> None:
+    def __init__(
+        self, outside: Outside, partitions: Mapping[int, Partition], stream: str, subject: str
+    ) -> None:
         self._outside = outside
+        self._stream = stream
+        self._subject = subject
         self._partitions = partitions
         self._seq = 0
 
@@ -29,9 +33,9 @@ class EventListener:
         """Note where to begin: what is older, each partition reads back when it is taken over."""
         while True:
             try:
-                self._seq = await self._outside.inbox.last_seq()
+                self._seq = await self._outside.inbox.last_seq(self._stream)
             except (DagNatsError, TimeoutError) as error:
-                log.warning("external events cannot be heard yet: %s", error)
+                log.warning("%s cannot be heard yet: %s", self._stream, error)
                 await asyncio.sleep(_PAUSE_S)
             else:
                 return
@@ -40,24 +44,29 @@ class EventListener:
         """Listen until cancelled; outages are waited out."""
         while True:
             try:
-                events = self._outside.notices.follow(
-                    subjects.INBOX, subjects.EVENTS_INBOX, self._seq
-                )
+                events = self._outside.notices.follow(self._stream, self._subject, self._seq)
                 async with aclosing(events):
                     async for entry in events:
                         await self._hear(entry)
                         self._seq = entry.seq
             except (DagNatsError, TimeoutError) as error:
-                log.warning("external events are not heard for a moment: %s", error)
+                log.warning("%s is not heard for a moment: %s", self._stream, error)
             await asyncio.sleep(_PAUSE_S)
 
     async def _hear(self, entry: Entry) -> None:
         for partition in list(self._partitions.values()):
             while partition.fence():
                 try:
-                    await partition.lookout.heard(entry)
+                    await hear(partition, self._stream, entry)
                 except (DagNatsError, TimeoutError) as error:
                     log.warning("event %s waits: %s", entry.subject, error)
                     await asyncio.sleep(_PAUSE_S)
                 else:
                     break
+
+
+async def hear(partition: Partition, stream: str, entry: Entry) -> None:
+    """A message was published: tell the runs of a partition that wait for it, and the triggers that it fires."""
+    if stream == subjects.INBOX:
+        await partition.lookout.heard(entry)
+    await partition.triggers.watching.heard(stream, entry)

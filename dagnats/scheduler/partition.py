@@ -19,6 +19,7 @@ from dagnats.core.commands import CloseRun, Command, DeadLetter
 from dagnats.core.events import Event, RetryRequested, RunStarted, StepCalled
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
+from dagnats.core.triggers.model import is_trigger
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
@@ -33,6 +34,7 @@ from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
 from dagnats.scheduler.perform import Performer
+from dagnats.scheduler.triggers import Saving, Triggers
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
@@ -62,6 +64,7 @@ class Batch(Struct):
     closed: list[Run] = []
     armed: list[str] = []
     slots: list[Slot] = []
+    triggers: list[Saving] = []
 
 
 class Partition:
@@ -83,6 +86,7 @@ class Partition:
         self.fence = fence
         self._loader = Loader(outside, registry, secret)
         self.lookout = Lookout(number, outside, fence)
+        self.triggers = Triggers(number, outside, registry, fence)
         self._performer = Performer(number, outside, secret, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
@@ -101,6 +105,7 @@ class Partition:
         # A start beyond this point is a new run; one before it may have a history to be read.
         self._horizon = await self._outside.log.last_seq()
         await self.lookout.load()
+        await self.triggers.load()
 
     # -- folding -----------------------------------------------------------------------------------
 
@@ -128,6 +133,11 @@ class Partition:
             event = event_of(delivery)
         except CodecError as error:
             self._poison(delivery, run_id, str(error), batch)
+            return
+        if is_trigger(run_id):
+            messages, saving = await self.triggers.fold(run_id, event, now)
+            batch.appends.extend(messages)
+            batch.triggers.extend([saving] if saving else [])
             return
         if run_id in self._closed:
             if not isinstance(event.fact, RetryRequested):
@@ -272,6 +282,8 @@ class Partition:
             self._retire(run.id)
         for run_id in batch.armed:
             await self._outside.log.disarm(run_id)
+        for saving in batch.triggers:
+            await self.triggers.save(saving)
         for name in batch.dropped:
             await self._outside.blobs.delete(name)
         await feed.acknowledge(batch.last, self.fence)
@@ -293,6 +305,7 @@ class Partition:
     async def park(self, limit: int = RUNS_IN_MEMORY_MAX, idle_ms: float = RUN_IDLE_MS) -> int:
         """Let runs leave memory that have been quiet, or are too many; return how many left."""
         now = self._clock.monotonic_ms()
+        self.triggers.park(idle_ms, now)
         left = 0
         for run_id, slot in list(self._runs.items()):  # least recently used first
             if len(self._runs) <= limit and now - slot.used_ms < idle_ms:

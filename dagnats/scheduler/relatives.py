@@ -13,10 +13,11 @@ from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellP
 from dagnats.core.control import foreign
 from dagnats.core.events import CancelRequested, ChildClosed, ChildStarted, RunStarted
 from dagnats.core.inputs import NULL, step_input
-from dagnats.core.model import ChildConfig
+from dagnats.core.model import ABSENT, ChildConfig
 from dagnats.core.run import Run
 from dagnats.core.state import FAILED
 from dagnats.core.templates import PathMissing
+from dagnats.core.triggers.model import is_trigger
 from dagnats.errors import InvariantBroken
 from dagnats.ports import Append, Blobs
 from dagnats.registry import Registry
@@ -99,7 +100,7 @@ class Relatives:
         if command.started:
             begun = ChildStarted(ticket=run.parent_ticket, child=run.id)
             return Append(subject, encode(begun), command.id)
-        output = run.output
+        output = ABSENT if is_trigger(run.parent) else run.output  # a trigger has no use for it
         if output:
             output = await payloads.offload(self._blobs, output, f"output of run {run.id}")
         ended = ChildClosed(

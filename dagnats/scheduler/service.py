@@ -89,10 +89,15 @@ class Scheduler:
         leases = self._outside.documents(subjects.LEASES)
         total = self._outside.log.partitions
         self.ownership = Ownership(self.name, leases, total, self._clock, most=self._partitions_max)
-        listening = EventListener(self._outside, self.partitions)
-        await listening.begin()
+        heard = (
+            (subjects.INBOX, subjects.EVENTS_INBOX),
+            (subjects.HOOKS, subjects.EVERYTHING),
+        )
+        listeners = [EventListener(self._outside, self.partitions, *each) for each in heard]
+        for listener in listeners:
+            await listener.begin()
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(listening.run())]
+            beside = [group.create_task(listener.run()) for listener in listeners]
             if self._grace_ms:
                 beside.append(group.create_task(self._reap()))
             while not self._stopping.is_set():

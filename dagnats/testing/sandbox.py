@@ -18,6 +18,7 @@ from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Delivery, FactFeed
 from dagnats.registry import Registry
+from dagnats.scheduler.listening import hear
 from dagnats.scheduler.partition import Partition
 from dagnats.testing.loop import VirtualLoop, run
 from dagnats.wire import subjects
@@ -71,7 +72,7 @@ class Sandbox:
         self._feed: FactFeed | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pumping: asyncio.Task[None] | None = None
-        self._heard_seq = 0
+        self._heard = {subjects.INBOX: 0, subjects.HOOKS: 0}
         self.failures: list[BaseException] = []
 
     # -- for tests ---------------------------------------------------------------------------------
@@ -103,6 +104,8 @@ class Sandbox:
             await source.request(1_000_000, DURATION_MAX_MS)
         for workflow in self.app.workflows().values():
             await self.client.register(workflow)
+        triggers = list(self.app.triggers.values())
+        await self.client.keep_triggers(f"app:{self.app.name}", [*self.app.workflows()], triggers)
 
     async def close(self) -> None:
         """End everything that is under way."""
@@ -146,17 +149,17 @@ class Sandbox:
             return False
         self.world.fire_due()
         cursor = self.world.cursors["0"]
-        events = self.world.streams[subjects.INBOX].last_seq > self._heard_seq
+        events = any(self.world.streams[name].last_seq > seq for name, seq in self._heard.items())
         if not cursor.waiting and not events:
             return False
         self._pumping = self._spawn(self._pump())
         return True
 
     async def _pump(self) -> None:
-        inbox = self.world.streams[subjects.INBOX]
-        while (entry := inbox.next_after(subjects.EVENTS_INBOX, self._heard_seq)) is not None:
-            self._heard_seq = entry.seq
-            await self._partition.lookout.heard(entry)
+        for name, stream in ((name, self.world.streams[name]) for name in self._heard):
+            while (entry := stream.next_after(subjects.EVERYTHING, self._heard[name])) is not None:
+                self._heard[name] = entry.seq
+                await hear(self._partition, name, entry)
         if self._feed is None:
             return
         while deliveries := await self._feed.next(FACTS_BATCH_MAX):

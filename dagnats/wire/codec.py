@@ -12,7 +12,7 @@ from dagnats.ports import Delivery, Entry
 
 _facts = msgspec.json.Decoder(Fact)
 _encoder = msgspec.json.Encoder()
-_SUBJECT = re.compile(r"dagnats\.(fact|task|mark)\.(\d+)\.([A-Za-z0-9_-]+)\.(.+)\Z")
+_SUBJECT = re.compile(r"dagnats\.(fact|task|mark)\.(\d+)\.([A-Za-z0-9_=-]+)\.(.+)\Z")
 
 _ANSWERS = re.compile(r"dagnats\.fact\.\d+\.([A-Za-z0-9_-]+)\.worker\Z")
 
@@ -25,7 +25,7 @@ def kind_of(subject: str) -> str:
 
 
 def run_of(subject: str) -> str:
-    """The run that a subject of the log belongs to; empty when it belongs to none."""
+    """The run (or other entity) that a subject of the log belongs to; empty when it belongs to none."""
     found = _SUBJECT.match(subject)
     return found[3] if found else ""
 

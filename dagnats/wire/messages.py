@@ -89,6 +89,20 @@ class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     closed_ms: int = 0
 
 
+class FiredMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a trigger's fire: the run it started, or the ``reason`` why it started none.
+
+    ``key`` tells the fire apart, ``at_ms`` is its instant (Unix time).
+    """
+
+    key: str
+    kind: str
+    workflow: str
+    at_ms: int
+    run_id: str = ""
+    reason: str = ""
+
+
 class CancelledNotice(Struct, frozen=True, kw_only=True):
     """Told to all workers: this run's tickets up to an epoch are taken back, whatever you are doing."""
 

@@ -17,6 +17,7 @@ TIMERS: Final = "DAGNATS_TIMERS"
 STREAMS: Final = "DAGNATS_STREAMS"
 DEAD: Final = "DAGNATS_DEAD"
 INBOX: Final = "DAGNATS_INBOX"
+HOOKS: Final = "DAGNATS_HOOKS"
 
 # -- buckets ---------------------------------------------------------------------------------------
 DEFINITIONS: Final = "dagnats_definitions"
@@ -54,6 +55,7 @@ STREAMS_SUBJECTS: Final = ("dagnats.stream.>",)
 DEAD_PREFIX: Final = "dagnats.dead."
 DEAD_SUBJECTS: Final = ("dagnats.dead.>",)
 INBOX_SUBJECTS: Final = ("dagnats.event.>",)
+HOOKS_SUBJECTS: Final = ("dagnats.hook.>",)  # and what triggers wait for
 DUE_SOURCE: Final = ("dagnats.due.*.*", "dagnats.fact.{{wildcard(1)}}.{{wildcard(2)}}.timer")
 QUEUE_SOURCE: Final = (
     "dagnats.task.*.*.*.*",
@@ -65,6 +67,7 @@ ASK: Final = "dagnats.ask.*"
 
 APPROVALS: Final = "dagnats.live.approval"  # where questions go that name no subject
 EVENTS_INBOX: Final = "dagnats.event.>"
+EVERYTHING: Final = ">"
 
 DEFAULT_GROUP: Final = "_"
 
@@ -110,6 +113,19 @@ def partition_of(run: str, partitions: int) -> int:
     return value % partitions
 
 
+def covers(wider: str, narrower: str) -> bool:
+    """Whether every subject that the second filter takes is taken by the first one."""
+    wide, narrow = wider.split("."), narrower.split(".")
+    for position, wanted in enumerate(wide):
+        if wanted == ">":
+            return len(narrow) > position
+        if position >= len(narrow) or narrow[position] == ">":
+            return False
+        if wanted not in ("*", narrow[position]):
+            return False
+    return len(wide) == len(narrow)
+
+
 # -- the log ---------------------------------------------------------------------------------------
 
 
@@ -148,6 +164,11 @@ def history(partition: int, run: str) -> str:
     return f"dagnats.*.{partition}.{run}.>"
 
 
+def fires(partition: str | int, entity: str) -> str:
+    """The marks of what became of a trigger's fires."""
+    return f"dagnats.mark.{partition}.{entity}.fired"
+
+
 # -- beside the log --------------------------------------------------------------------------------
 
 
@@ -159,6 +180,11 @@ def timer(partition: int, run: str) -> str:
 def due(partition: int, run: str) -> str:
     """Where the server puts the timer when it is due."""
     return f"dagnats.due.{partition}.{run}"
+
+
+def cron(trigger: str) -> str:
+    """The next instant of a trigger's schedule."""
+    return f"dagnats.cron.{token(trigger)}"
 
 
 def queue(name: str, group: str) -> str:

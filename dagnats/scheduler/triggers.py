@@ -1,0 +1,239 @@
+"""Triggers of one partition: their facts in, runs out. Who owns that partition owns them, as with runs.
+
+What facts that were not acknowledged had caused is done again, with the same ids: a fire starts one run, whoever
+comes to it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from dagnats import payloads
+from dagnats.core.events import (
+    CancelRequested,
+    ChildClosed,
+    Event,
+    RunStarted,
+    TimerFired,
+    TriggerSet,
+)
+from dagnats.core.schemas import schema_violation
+from dagnats.core.state import FAILED
+from dagnats.core.templates import PathMissing
+from dagnats.core.triggers.envelope import run_input
+from dagnats.core.triggers.fold import (
+    ArmCron,
+    CancelFired,
+    SkipFire,
+    StartFired,
+    TriggerCommand,
+    TriggerState,
+    fold,
+    outstanding,
+)
+from dagnats.core.triggers.model import Fire, Trigger
+from dagnats.errors import InvalidInput, PayloadTooLarge
+from dagnats.ids import run_id_for_key
+from dagnats.limits import TRIGGER_SAVED_FACTS
+from dagnats.ports import Append, Outside
+from dagnats.registry import Registry
+from dagnats.scheduler.watching import Watching
+from dagnats.starting import start_key
+from dagnats.triggers import read_trigger_state
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode
+from dagnats.wire.messages import FiredMark
+
+log = logging.getLogger("dagnats.scheduler")
+
+_FIRED_COPY_TTL = "5m"
+
+
+class Slot(Struct):
+    """A trigger in memory."""
+
+    state: TriggerState
+    used_ms: float
+    saved_facts: int = 0
+
+
+class Saving(Struct, frozen=True):
+    """A trigger to be saved as it was after a batch, once that is stored."""
+
+    entity: str
+    data: bytes
+
+
+class Triggers:
+    """The triggers of one partition, folded by its owner. ``fence``: whether this process still writes for it."""
+
+    def __init__(
+        self, number: int, outside: Outside, registry: Registry, fence: Callable[[], bool]
+    ) -> None:
+        self._number = number
+        self._outside = outside
+        self._registry = registry
+        self._fence = fence
+        self.watching = Watching(number, outside, fence)
+        self._snapshots = outside.documents(subjects.SNAPSHOTS)
+        self._slots: dict[str, Slot] = {}
+
+    # -- taking over -------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Start from nothing: arm again what is to be armed, and read what was published while nobody looked."""
+        self._slots.clear()
+        self.watching.clear()
+        for entity in await self._outside.documents(subjects.TRIGGERS).all():
+            if subjects.partition_of(entity, self._outside.log.partitions) != self._number:
+                continue
+            state = await read_trigger_state(self._outside, entity)
+            for command in outstanding(state):
+                armed = await self._messages(entity, command)
+                await self._outside.log.append(armed, self._fence)
+            await self.watching.watch(state)
+
+    # -- folding -----------------------------------------------------------------------------------
+
+    async def fold(
+        self, entity: str, event: Event, now: float
+    ) -> tuple[list[Append], Saving | None]:
+        """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
+        slot = self._slots.get(entity)
+        commands: list[TriggerCommand] = []
+        if slot is None:
+            before = await self._load(entity, event.seq, commands)
+            slot = self._slots[entity] = Slot(before, now, before.facts)
+        old = slot.state
+        slot.state, caused = fold(old, event)
+        slot.used_ms = now
+        appends: list[Append] = []
+        for command in [*commands, *caused]:
+            appends += await self._messages(entity, command)
+        if isinstance(event.fact, TriggerSet):
+            await self.watching.watch(slot.state)
+        saving = None
+        if slot.state.facts - slot.saved_facts >= TRIGGER_SAVED_FACTS:
+            slot.saved_facts = slot.state.facts
+            saving = Saving(entity, encode(slot.state))
+        return appends, saving
+
+    async def _load(
+        self, entity: str, since_seq: int, commands: list[TriggerCommand]
+    ) -> TriggerState:
+        """The trigger as its log has it; what facts from ``since_seq`` on caused is done again."""
+
+        def seen(event: Event, caused: list[TriggerCommand]) -> None:
+            if event.seq >= since_seq:
+                commands.extend(each for each in caused if not isinstance(each, ArmCron))
+
+        state = await read_trigger_state(self._outside, entity, seen)
+        commands.extend(outstanding(state))
+        return state
+
+    async def save(self, saving: Saving) -> None:
+        """Store a trigger's snapshot; one that is too large is left out, and the trigger folded from its log."""
+        try:
+            await self._snapshots.put(saving.entity, saving.data)
+        except PayloadTooLarge as error:
+            log.warning("%s has no snapshot: %s", saving.entity, error)
+
+    def park(self, idle_ms: float, now: float) -> None:
+        """Let triggers leave memory that have been quiet."""
+        for entity, slot in list(self._slots.items()):
+            if now - slot.used_ms >= idle_ms:
+                del self._slots[entity]
+
+    # -- what follows ------------------------------------------------------------------------------
+
+    async def _messages(self, entity: str, command: TriggerCommand) -> list[Append]:
+        match command:
+            case ArmCron():
+                return [self._timer(entity, command)]
+            case StartFired():
+                return await self._start(entity, command)
+            case SkipFire():
+                return [self._mark(entity, command.trigger, command.fire, "", command.reason)]
+            case CancelFired():
+                place = subjects.partition_of(command.run, self._outside.log.partitions)
+                subject = subjects.fact(place, command.run, "client")
+                cancel = CancelRequested(reason=command.reason)
+                return [Append(subject, encode(cancel), f"{command.run}:cancel")]
+
+    def _timer(self, entity: str, command: ArmCron) -> Append:
+        due = datetime.fromtimestamp(command.due_ms / 1000, UTC).isoformat(timespec="milliseconds")
+        return Append(
+            subjects.cron(command.trigger),
+            encode(TimerFired(due_ms=command.due_ms)),
+            headers=(
+                (subjects.SCHEDULE, f"@at {due.replace('+00:00', 'Z')}"),
+                (subjects.SCHEDULE_TARGET, subjects.due(self._number, entity)),
+                (subjects.SCHEDULE_TTL, _FIRED_COPY_TTL),
+            ),
+        )
+
+    async def _start(self, entity: str, command: StartFired) -> list[Append]:
+        """The run's first fact and the note of it; a fire that cannot start a run says why."""
+        trigger, fire = command.trigger, command.fire
+        try:
+            run_id, fact = await self._first_fact(entity, command)
+        except (InvalidInput, PathMissing, PayloadTooLarge) as error:
+            reason = error.message if isinstance(error, InvalidInput) else str(error)
+            skipped = [self._mark(entity, trigger, fire, "", reason)]
+            if command.tracked:  # it runs no longer
+                ended = ChildClosed(ticket=fire.key, status=FAILED, error=reason)
+                subject = self._subject(entity, "scheduler")
+                skipped.append(Append(subject, encode(ended), f"{entity}/{fire.key}:refused"))
+            return skipped
+        place = subjects.partition_of(run_id, self._outside.log.partitions)
+        subject = subjects.fact(place, run_id, "client")
+        mark = self._mark(entity, trigger, fire, run_id, "")
+        if await self._outside.log.last(subject) is not None:
+            return [mark]  # whoever folded this before has started it
+        return [Append(subject, encode(fact), f"{run_id}:start"), mark]
+
+    async def _first_fact(self, entity: str, command: StartFired) -> tuple[str, RunStarted]:
+        """The run's id and its first fact.
+
+        Raises:
+            InvalidInput: no such workflow, or an input that it does not take.
+            PathMissing: the template looks for what is not there.
+        """
+        trigger, fire = command.trigger, command.fire
+        current = await self._registry.current(trigger.workflow)
+        graph = await self._registry.graph(current.definition) if current else None
+        if current is None or graph is None:
+            raise InvalidInput(f'no workflow "{trigger.workflow}" is registered')
+        blobs = self._outside.blobs
+        data = await payloads.restore(blobs, fire.data) if fire.data else fire.data
+        whole = Fire(key=fire.key, kind=fire.kind, at_ms=fire.at_ms, data=data)
+        given = run_input(trigger, whole)
+        violation = schema_violation(graph.workflow.input_schema, given)
+        if violation:
+            raise InvalidInput(f"input of workflow {trigger.workflow}: {violation}")
+        key = "" if command.tracked else start_key(graph.workflow, given, None)
+        run_id = run_id_for_key(trigger.workflow, key) if key else command.run
+        return run_id, RunStarted(
+            workflow=trigger.workflow,
+            definition=current.definition,
+            input=await payloads.offload(blobs, given, f"input of run {run_id}"),
+            metadata={"dagnats.trigger": trigger.id},
+            key=key,
+            parent=entity if command.tracked else "",
+            parent_ticket=fire.key if command.tracked else "",
+        )
+
+    def _mark(self, entity: str, trigger: Trigger, fire: Fire, run_id: str, reason: str) -> Append:
+        mark = FiredMark(
+            key=fire.key, kind=fire.kind, workflow=trigger.workflow, at_ms=fire.at_ms,
+            run_id=run_id, reason=reason,
+        )  # fmt: skip
+        subject = subjects.fires(self._number, entity)
+        return Append(subject, encode(mark), f"{entity}/{fire.key}:fired")
+
+    def _subject(self, entity: str, author: str) -> str:
+        return subjects.fact(self._number, entity, author)
