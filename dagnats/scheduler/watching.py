@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from dagnats import payloads
 from dagnats.core.events import TriggerFired
+from dagnats.core.model import ABSENT
 from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.fold import TriggerState
 from dagnats.core.triggers.model import Subject, Trigger
@@ -92,8 +93,8 @@ class Watching:
                 return None
             data = await payloads.offload(self._outside.blobs, data, "the message")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            data, problem = Raw(b""), "the message is not JSON"
+            data, problem = ABSENT, "the message is not JSON"
         except InvalidInput as error:
-            data, problem = Raw(b""), error.message
+            data, problem = ABSENT, error.message
         key = f"{watch.stream}-{entry.seq}"
         return TriggerFired(key=key, kind="subject", data=data, seq=entry.seq, problem=problem)

@@ -1,0 +1,13 @@
+"""What the scenarios of triggers start."""
+
+from typing import Any
+
+from dagnats import App
+
+app = App("triggers")
+
+
+@app.task
+async def note(given: Any = None) -> Any:
+    """Give back what it is given."""
+    return given
