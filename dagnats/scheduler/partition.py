@@ -135,9 +135,9 @@ class Partition:
             self._poison(delivery, run_id, str(error), batch)
             return
         if is_trigger(run_id):
-            messages, saving = await self.triggers.fold(run_id, event, now)
+            messages, saved = await self.triggers.fold(run_id, event, now)
             batch.appends.extend(messages)
-            batch.triggers.extend([saving] if saving else [])
+            batch.triggers.extend(saved)
             return
         if run_id in self._closed:
             if not isinstance(event.fact, RetryRequested):

@@ -101,7 +101,7 @@ class Triggers:
 
     async def fold(
         self, entity: str, event: Event, now: float
-    ) -> tuple[list[Append], Saving | None]:
+    ) -> tuple[list[Append], list[Saving]]:
         """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
         slot = self._slots.get(entity)
         commands: list[TriggerCommand] = []
@@ -116,11 +116,11 @@ class Triggers:
             appends += await self._messages(entity, command)
         if isinstance(event.fact, TriggerSet):
             await self.watching.watch(slot.state)
-        saving = None
+        saved: list[Saving] = []
         if slot.state.facts - slot.saved_facts >= TRIGGER_SAVED_FACTS:
             slot.saved_facts = slot.state.facts
-            saving = Saving(entity, encode(slot.state))
-        return appends, saving
+            saved.append(Saving(entity, encode(slot.state)))
+        return appends, saved
 
     async def _load(
         self, entity: str, since_seq: int, commands: list[TriggerCommand]

@@ -183,7 +183,7 @@ async def test_s281_every_message_starts_one_run_whoever_is_killed(broker, tmp_p
 
 
 async def test_s271_every_instant_starts_one_run_whoever_is_killed(broker, tmp_path):
-    """A schedule of each second, with backfill: between the first and the last instant there is no gap and no double."""
+    """A schedule of each second, with backfill: from first to last no instant is missing or doubled."""
     async with fleet(broker, tmp_path, app=APP, schedulers=2, workers=1) as f:
         outside = await JetStream.open(broker.url, name="test")
         client = Client(outside)
