@@ -143,9 +143,6 @@ class Partition:
             if not isinstance(event.fact, RetryRequested):
                 return
             del self._closed[run_id]
-        if not run_id:
-            self._poison(delivery, run_id, "its subject names no run", batch)
-            return
         slot = self._runs.get(run_id) or await self._slot(run_id, event, delivery, batch, now)
         if slot is None:
             self._poison(delivery, run_id, f"run {run_id} was never started", batch)
