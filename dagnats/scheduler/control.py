@@ -97,7 +97,7 @@ class ControlPlane:
     # -- deciding ----------------------------------------------------------------------------------
 
     async def decided(self, run: Run, command: AskControl) -> list[Append]:
-        """What a request comes to: the child's start, the mark for people, the answer to the run."""
+        """What a request comes to: the child's start, the mark for people; last the answer, which implies them."""
         if run.graph is None:
             raise InvariantBroken(f"run {run.id} asks the control plane without a definition")
         node = run.graph.nodes[command.position]

@@ -5,6 +5,13 @@ from __future__ import annotations
 from msgspec import Struct
 
 from dagnats.core.commands import AwaitEvent
+from dagnats.ports import Append
+
+
+class Before(Struct, frozen=True):
+    """A message that is stored before the others, so that these imply it."""
+
+    append: Append
 
 
 class Tell(Struct, frozen=True):
@@ -41,4 +48,4 @@ class Drop(Struct, frozen=True):
     name: str
 
 
-Effect = Drop | Tell | TakeBack | LookOut | LookAway
+Effect = Before | Drop | Tell | TakeBack | LookOut | LookAway

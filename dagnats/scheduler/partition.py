@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from dagnats.clock import Clock
-from dagnats.core.commands import CloseRun, Command, DeadLetter
+from dagnats.core.commands import CloseRun, Command
 from dagnats.core.events import Event, RetryRequested, RunStarted, StepCalled
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
@@ -29,7 +29,7 @@ from dagnats.limits import (
 )
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Drop, Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.effects import Before, Drop, Effect, LookAway, LookOut, TakeBack, Tell
 from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
@@ -54,13 +54,13 @@ class Slot(Struct):
 
 
 class Batch(Struct):
-    """What some deliveries caused: effects and dead letters come before the rest, then the last is acknowledged."""
+    """What some deliveries caused: effects, then ``first``, then the rest; at last the acknowledgement."""
 
     last: Delivery
     appends: list[Append] = []
     effects: list[Effect] = []
     dropped: list[str] = []
-    dead: list[Append] = []
+    first: list[Append] = []
     closed: list[Run] = []
     armed: list[str] = []
     slots: list[Slot] = []
@@ -157,7 +157,7 @@ class Partition:
             )
             if isinstance(event.fact, StepCalled):
                 forged = self._performer.control.forged(slot.run, event.fact, event.seq)
-                batch.appends.extend(forged)
+                batch.first.extend(forged)
             return
         before = slot.run
         event = await self._loader.prepared(before, event)
@@ -202,12 +202,12 @@ class Partition:
             for deed in await self._performer.deeds(slot.run, command):
                 if isinstance(deed, Drop):
                     batch.dropped.append(deed.name)
-                elif not isinstance(deed, Append):
-                    batch.effects.append(deed)
-                elif isinstance(command, DeadLetter):
-                    batch.dead.append(deed)
-                else:
+                elif isinstance(deed, Before):
+                    batch.first.append(deed.append)
+                elif isinstance(deed, Append):
                     batch.appends.append(deed)
+                else:
+                    batch.effects.append(deed)
             if isinstance(command, CloseRun):
                 batch.closed.append(slot.run)
 
@@ -215,7 +215,7 @@ class Partition:
         log.error(
             "fact %d on %s went to the dead letters: %s", delivery.seq, delivery.subject, reason
         )
-        batch.dead.append(
+        batch.first.append(
             poison_letter(delivery.subject, run_id, delivery.payload, delivery.seq, reason)
         )
 
@@ -229,7 +229,7 @@ class Partition:
         """
         if batch.effects:
             await self._effect(batch.effects)
-        for messages in (batch.dead, batch.appends):
+        for messages in (batch.first, batch.appends):
             if not messages:
                 continue
             try:

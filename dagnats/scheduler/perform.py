@@ -37,7 +37,7 @@ from dagnats.core.views import text_of_time
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.control import ControlPlane
-from dagnats.scheduler.effects import Drop, Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.effects import Before, Drop, Effect, LookAway, LookOut, TakeBack, Tell
 from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
 from dagnats.scheduler.relatives import Relatives
 from dagnats.scheduler.tickets import call_result, ticket_message
@@ -76,7 +76,7 @@ class Performer:
             case ArmTimer():
                 return [self._timer(command)]
             case DeadLetter():
-                return [await self._dead_letter(run, command)]
+                return [Before(await self._dead_letter(run, command))]
             case CloseRun() | OpenRun():
                 return [await self._mark(run, command)]
             case AskApproval() | AskControl():
@@ -131,7 +131,7 @@ class Performer:
             message = replace(message, control=True)
         group = run.graph.nodes[command.position].step.group if run.graph else ""
         subject = subjects.task(self._partition, run.id, message.task, group)
-        return [*marks, Append(subject, await self._encoded(message), command.id)]
+        return [*map(Before, marks), Append(subject, await self._encoded(message), command.id)]
 
     def _timer(self, command: ArmTimer) -> Append:
         due = datetime.fromtimestamp(command.due_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -169,7 +169,8 @@ class Performer:
 
     async def _asked(self, run: Run, command: AskApproval | AskControl) -> Deeds:
         if isinstance(command, AskControl):
-            return [*await self.control.decided(run, command)]
+            *first, answer = await self.control.decided(run, command)
+            return [*map(Before, first), answer]
         return self._question(run, command)
 
     def _question(self, run: Run, command: AskApproval) -> Deeds:

@@ -379,4 +379,10 @@ FAULTS = (
         "        if tree.full:\n            await self._trees.settle(root)\n",
         "",
     ),
+    Fault(
+        "an answer is stored before what it implies",
+        PERFORM,
+        "return [*map(Before, first), answer]",
+        "return [*first, answer]",
+    ),
 )

@@ -174,3 +174,43 @@ def test_a_match_says_whose_value_it_is():
         CancelOn("e", match={"order.id": "order.id"})
     with pytest.raises(DefinitionError, match="says not whose value it is"):
         WorkflowBuilder("w").wait_for_event("e", "x", match={"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("control-plane", 'write capabilities=["control-plane"]'),
+        (["root"], 'unknown capability "root"; capabilities: control-plane'),
+    ],
+)
+def test_capabilities_that_there_are_not(given, words):
+    """Wherever a function is decorated, or a step is built."""
+    made = App("a")
+    decorators = [
+        made.task(capabilities=given),
+        made.agent_loop(max_iterations=2, capabilities=given),
+        made.planner(capabilities=given),
+    ]
+    for decorate in decorators:
+        with pytest.raises(DefinitionError) as problem:
+            decorate(lambda: None)
+        assert words in str(problem.value)
+    with pytest.raises(DefinitionError) as problem:
+        WorkflowBuilder("w").task("a", capabilities=given).build()
+    assert words in str(problem.value)
+
+
+def test_capabilities_go_into_the_definition():
+    """Of tasks, loops, planners and built steps; other steps have none."""
+    made = App("a")
+    wanted = ["control-plane"]
+    tasks = [
+        made.task(name="t", capabilities=wanted)(lambda: None),
+        made.agent_loop(name="l", max_iterations=2, capabilities=wanted)(lambda: None),
+        made.planner(name="p", capabilities=wanted)(lambda: None),
+    ]
+    built = WorkflowBuilder("w").task("a", capabilities=wanted).task("b", task=tasks[0]).build()
+    steps = [*(task.definition().steps[0] for task in tasks), *built.steps]
+
+    assert {step.capabilities for step in steps} == {("control-plane",)}
+    assert draft.definition().steps[0].capabilities == ()

@@ -1,6 +1,7 @@
 """Decisions of the control plane that a crash cuts short, and requests of steps that may not ask."""
 
 import msgspec
+import pytest
 from msgspec import Raw
 
 from dagnats.clock import SystemClock
@@ -10,13 +11,20 @@ from dagnats.core.events import Event, RunStarted, StepCalled
 from dagnats.core.graph import compile_graph
 from dagnats.core.machine import advance, new_run
 from dagnats.core.state import ticket_text
+from dagnats.errors import DagNatsError
+from dagnats.memory.clock import VirtualClock
+from dagnats.memory.mischief import Fault, Harmless
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.policies import Policies
+from dagnats.ports import Append
 from dagnats.registry import Registry
 from dagnats.scheduler.control import ControlPlane
+from dagnats.scheduler.partition import Partition
 from dagnats.scheduler.relatives import Relatives
 from dagnats.wire import subjects
+from dagnats.wire.codec import encode
+from dagnats.wire.messages import nonce
 
 MADE = {"name": "made", "steps": [{"id": "x", "task": "t"}]}
 REGISTER = {"action": "register", "name": "made"}
@@ -116,3 +124,71 @@ async def test_a_policy_that_cannot_be_read_grants_nothing():
     assert (await scene.ask(0, {"action": "budget"}))["kind"] == "denied"
     await scene.policies.grant("maker")
     assert (await scene.again())["output"]["active_runs"] == 0
+
+
+class Refused(Harmless):
+    """The first message of some subjects is not stored, and neither its writer nor the rest stops."""
+
+    def __init__(self, wanted: str) -> None:
+        self.wanted = wanted
+        self.refused: list[str] = []
+
+    def fail_append(self, message: Append) -> Fault:
+        """Once."""
+        if self.refused or self.wanted not in message.subject:
+            return ""
+        self.refused.append(message.subject)
+        return "before"
+
+
+@pytest.mark.parametrize("wanted", [".child-", ".control", ".scheduler"])
+async def test_an_answer_implies_that_the_rest_is_stored(wanted):
+    """A child's start, or the mark, that a server refuses in a pipeline: the run is not told before they are there."""
+    clock, mischief = VirtualClock(), Refused(wanted)
+    world = World(clock, 1, mischief)
+    outside = Memory(world, "owner")
+    registry = Registry(outside.documents(subjects.DEFINITIONS))
+    step = {"id": "a", "task": "t", "required_capabilities": ["control-plane"]}
+    digests = {}
+    for name in ("maker", "made"):
+        workflow, _ = read_workflow({"name": name, "steps": [step]})
+        assert workflow is not None
+        digests[name] = await registry.register(workflow)
+    await Policies(outside.documents(subjects.CONTROL)).grant("maker")
+    partition = Partition(0, outside, registry, b"secret", clock, lambda: True)
+    feed = await outside.feed(0)
+    await partition.forget()
+
+    async def tell(author: str, fact: object, name: str) -> None:
+        message = Append(subjects.fact(0, "r1", author), encode(fact), name)
+        await outside.log.append([message])
+
+    async def settle() -> None:
+        while deliveries := await feed.next(10):
+            try:
+                batch = await partition.fold(deliveries)
+                await partition.store(batch)
+                await partition.acknowledge(batch, feed)
+            except DagNatsError:
+                await partition.forget()
+                await feed.rewind()
+
+    await tell("client", RunStarted(workflow="maker", definition=digests["maker"]), "r1:start")
+    await settle()
+    config = {"type": "control", "config": {"action": "start", "name": "made"}}
+    asked = StepCalled(
+        ticket="a/1/0",
+        nonce=nonce(b"secret", "r1", "a/1/0"),
+        n=0,
+        step=Raw(msgspec.json.encode(config)),
+    )
+    await tell("worker", asked, "r1/a/1/0:call:0")
+    await settle()
+
+    history = [msgspec.json.decode(entry.payload) for entry in await outside.log.history("r1")]
+    [decided] = [each for each in history if each.get("type") == "control.decided"]
+    kinds = {each.get("type") for each in history}
+    assert mischief.refused
+    assert {"grant.control_plane", "runtime.spawn"} <= kinds
+    started = await outside.log.last(subjects.fact(0, decided["output"], "client"))
+    assert started is not None
