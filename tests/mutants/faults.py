@@ -233,13 +233,13 @@ FAULTS = (
     Fault(
         "acknowledged although the first was not stored",
         PARTITION,
-        "for messages in (batch.dead, batch.appends):",
-        "for messages in (batch.dead, batch.appends[1:]):",
+        "for messages in (batch.first, batch.appends):",
+        "for messages in (batch.first, batch.appends[1:]):",
     ),
     Fault(
         "dead letters are not written",
         PARTITION,
-        "for messages in (batch.dead, batch.appends):",
+        "for messages in (batch.first, batch.appends):",
         "for messages in (batch.appends,):",
     ),
     Fault(
@@ -272,8 +272,8 @@ FAULTS = (
     Fault(
         "a dispatch has no id",
         PERFORM,
-        "await self._encoded(message), command.id)\n\n    def _timer",
-        "await self._encoded(message))\n\n    def _timer",
+        "await self._encoded(message), command.id)]\n\n    def _timer",
+        "await self._encoded(message))]\n\n    def _timer",
     ),
     # -- sticky runs -------------------------------------------------------------------------------
     Fault(
