@@ -52,7 +52,7 @@ _BLOBS_AGE_MS: Final = 2 * RETENTION_MS
 # Parts of an account's storage, in thousandths; what is left over is for blobs and other streams.
 _SHARES: Final = {
     subjects.EVENTS: 400,
-    subjects.TASKS: 200,
+    subjects.TASKS: 160,
     subjects.TIMERS: 50,
     subjects.STREAMS: 50,
     subjects.DEAD: 50,
