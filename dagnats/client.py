@@ -40,6 +40,7 @@ from dagnats.policies import Policies
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.requests import Decided, Requests
+from dagnats.scheduled import ScheduledStarts, When, cancel_start, due_ms, schedule
 from dagnats.starting import append_start, checked_metadata, definition_of, not_found, start_key
 from dagnats.triggers import TriggerRequests
 from dagnats.wire import subjects
@@ -61,7 +62,7 @@ R = TypeVar("R")
 Read = Callable[[Raw], Any]
 
 
-class Client(listing.Lists, Requests, TriggerRequests):
+class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
@@ -83,12 +84,14 @@ class Client(listing.Lists, Requests, TriggerRequests):
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
+        run_at: When | None = None,
         read: Read | None = None,
     ) -> Handle[Any]:
         """Start a run of a registered workflow (by name), or of a definition.
 
         ``id`` names the run: a second start with it is refused. ``idempotency_key`` makes the id: a second
-        start with it gives the first run's handle. ``read`` turns the output's JSON into a value.
+        start with it gives the first run's handle. ``run_at`` starts it later: at a time with a zone, or so long from
+        now ("2h"), up to 365 days. ``read`` turns the output's JSON into a value.
 
         Raises:
             WorkflowNotFound, InvalidInput, RunAlreadyStarted, PayloadTooLarge.
@@ -116,7 +119,12 @@ class Client(listing.Lists, Requests, TriggerRequests):
             key=key,
             start=new_run_id() if id is None and not key else "",
         )
-        await append_start(self.outside.log, run_id, fact, idempotent=bool(key and not id))
+        again = bool(key and not id)  # a second start is the first one
+        due = due_ms(run_at, self.clock.wall_ms()) if run_at is not None else 0
+        if due:
+            await schedule(self.outside, run_id, fact, due, idempotent=again)
+        else:
+            await append_start(self.outside.log, run_id, fact, idempotent=again)
         return Handle(self, run_id, read, started=True)
 
     async def register(self, workflow: Workflow) -> str:
@@ -139,15 +147,16 @@ class Client(listing.Lists, Requests, TriggerRequests):
         return Handle(self, checked_run_id(run_id), read)
 
     async def cancel(self, run_id: str, reason: str = "") -> bool:
-        """Ask for a run to be cancelled; False when it had ended already.
+        """Ask for a run to be cancelled, or one that is scheduled not to be started; False when it had ended already.
 
         Raises:
             RunNotFound.
+            RequestError: it was scheduled, and was cancelled before.
         """
         if await self.closed_mark(run_id) is not None:
             return False
-        if not await self._exists(run_id):
-            raise not_found(run_id)
+        if not await self._exists(run_id) and await cancel_start(self.outside, run_id, reason):
+            return True
         subject = subjects.fact(self._partition(run_id), run_id, "client")
         await self.outside.log.append(
             [Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")]

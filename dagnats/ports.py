@@ -185,6 +185,10 @@ class Documents(Protocol):
         """Remove a key; fine when it is not there."""
         ...
 
+    async def count(self) -> int:
+        """About how many keys there are: never fewer, perhaps with some that were deleted."""
+        ...
+
     async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
         """Every key with its value and revision; only those below a prefix that ends with a dot."""
         ...

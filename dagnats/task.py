@@ -17,6 +17,7 @@ from dagnats.core.model import LoopConfig, PlannerConfig, RetryPolicy, Step, Wor
 from dagnats.core.validate import name_problems, problems_of
 from dagnats.errors import DefinitionError
 from dagnats.outcome import Continue, ContinueAsNew, Plan
+from dagnats.scheduled import When
 from dagnats.schemas import Outputs, input_schema_of, schema_of
 
 P = ParamSpec("P")
@@ -124,9 +125,12 @@ class Startable(Generic[P, R]):
         idempotency_key: str | None = None,
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
+        run_at: When | None = None,
         **kwargs: Any,
     ) -> Handle[R]:
         """Start a run with these arguments; they are checked here, before anything is sent.
+
+        With ``run_at`` it starts later: at a time with a zone, or so long from now ("2h"), up to 365 days.
 
         Raises:
             InvalidInput: the arguments do not fit.
@@ -143,6 +147,7 @@ class Startable(Generic[P, R]):
             idempotency_key=idempotency_key,
             metadata=metadata,
             tags=tags,
+            run_at=run_at,
             read=self._read,
         )
 

@@ -16,7 +16,7 @@ from dagnats import listing
 from dagnats.cli.completion import run_ids
 from dagnats.client import Client
 from dagnats.core.model import Step, Workflow
-from dagnats.errors import WorkflowNotFound
+from dagnats.errors import RunNotFound, WorkflowNotFound
 from dagnats.wire import subjects
 from dagnats.wire.messages import WorkerRecord
 
@@ -36,9 +36,17 @@ class Named(Struct, frozen=True):
         Raises:
             RunNotFound.
         """
-        return await (
-            listing.newest(client.outside) if self.last else client.find(self.run_id or "")
-        )
+        if self.last:
+            return await listing.newest(client.outside)
+        named = self.run_id or ""
+        try:
+            return await client.find(named)
+        except RunNotFound:
+            waiting = [each.run_id for each in await client.scheduled()]
+            found = [run for run in waiting if run.startswith(named)] if named else []
+            if len(found) != 1:
+                raise
+            return found[0]
 
 
 def run_argument(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from dagnats.cli.export import export
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.cli.revive import fork, rerun, retry
+from dagnats.cli.scheduled import list_scheduled, show_scheduled
 from dagnats.cli.signal import send
 from dagnats.cli.start import start
 from dagnats.cli.stream import stream
@@ -75,13 +76,19 @@ def _filters(function: Any) -> Any:
 )
 @_filters
 @click.option("--limit", type=int, default=LIST_DEFAULT, show_default=True, help="At most so many.")
+@click.option("--scheduled", is_flag=True, help="Those that are to be started later, instead.")
 @url_option
 @json_option
 def list_(
-    workflow: str, status: str, since: str | None, limit: int, url: str | None, as_json: bool
-) -> None:
+    *, workflow: str, status: str, since: str | None, limit: int, scheduled: bool, url: str | None, as_json: bool
+) -> None:  # fmt: skip
     """List runs, the newest first."""
     now = SystemClock().wall_ms()
+    if scheduled:
+        if status or since:
+            raise click.UsageError("--scheduled goes with --workflow, not with --status or --since")
+        list_scheduled(workflow, limit, url, as_json)
+        return
     since_ms = given.moment_ms(since, now, "--since")
 
     async def ask() -> Any:
@@ -139,7 +146,12 @@ def status(named: Named, url: str | None, as_json: bool) -> None:
 
     async def ask() -> None:
         async with open_client(url) as client:
-            view = await client.handle(await named.find(client)).status()
+            chosen = await named.find(client)
+            waiting = await client.scheduled_start(chosen)
+            if waiting is not None:
+                show_scheduled(waiting, as_json)
+                return
+            view = await client.handle(chosen).status()
             await _show_run(client, view, as_json)
 
     run_async(ask)

@@ -26,6 +26,7 @@ class Start(Struct, frozen=True, kw_only=True):
     key: str | None
     metadata: dict[str, str]
     tags: tuple[str, ...]
+    run_at: str | None = None
 
 
 @click.command(
@@ -41,6 +42,8 @@ class Start(Struct, frozen=True, kw_only=True):
 @click.option("--key", metavar="KEY", help="Idempotency key: a second start with it is the first.")
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Metadata; repeatable.")
 @click.option("--tag", multiple=True, help="A tag; repeatable.")
+@click.option("--at", "at", metavar="TIME", help="Start it then: 2026-01-31T09:00:00Z.")
+@click.option("--in", "in_", metavar="DURATION", help="Start it so long from now: 2h.")
 @click.option("--watch", "watches", is_flag=True, help="Watch the run until it has ended.")
 @click.option("--output", "outputs", is_flag=True, help="Wait, and print the run's output.")
 @url_option
@@ -53,6 +56,8 @@ def start(
     key: str | None,
     meta: tuple[str, ...],
     tag: tuple[str, ...],
+    at: str | None,
+    in_: str | None,
     watches: bool,
     outputs: bool,
     url: str | None,
@@ -62,6 +67,8 @@ def start(
 
     The input is JSON: an argument, "-" for standard input, or @FILE; without one it is null.
     """
+    if at and in_:
+        raise click.UsageError("give --at or --in, not both")
     asked = Start(
         workflow=workflow,
         input=given.read_input(input),
@@ -69,6 +76,7 @@ def start(
         key=key,
         metadata=given.pairs(meta, "--meta"),
         tags=tag,
+        run_at=at or in_,
     )
     if watches or outputs:
         sys.exit(waiting(_start_and_wait, asked, watches, url, as_json))
@@ -105,6 +113,7 @@ async def _start(client: Client, asked: Start) -> str:
         idempotency_key=asked.key,
         metadata=asked.metadata,
         tags=asked.tags,
+        run_at=asked.run_at,
     )
     for sentence in await unserved(client, definition):
         click.echo(f"hint: {sentence}; the run waits until one is", err=True)

@@ -20,6 +20,8 @@ from dagnats.core.events import (
     RunContinued,
     RunStarted,
     SignalReceived,
+    StartCancelled,
+    StartScheduled,
     StepCalled,
     StepFailed,
     StepParked,
@@ -63,7 +65,15 @@ def fact(draft: Draft, what: Fact) -> None:
             _child(draft, what)
         case ControlDecided():
             _control(draft, what)
-        case RunStarted() | RetryRequested() | TimerFired() | TriggerSet() | TriggerFired():
+        case (
+            RunStarted()
+            | RetryRequested()
+            | TimerFired()
+            | StartScheduled()
+            | StartCancelled()
+            | TriggerSet()
+            | TriggerFired()
+        ):
             return
         case _:
             _answered(draft, what)

@@ -184,6 +184,30 @@ class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     due_ms: int
 
 
+class StartScheduled(Struct, frozen=True, kw_only=True, tag="start.scheduled", omit_defaults=True):
+    """A run is to be started at ``run_at_ms`` (Unix time), with the workflow as it is registered then.
+
+    ``definition`` is what it is started with when no workflow of that name is registered. ``start`` tells two
+    requests for the same run apart.
+    """
+
+    workflow: str
+    definition: str
+    run_at_ms: int
+    input: Raw = Raw(b"null")
+    metadata: dict[str, str] = {}
+    tags: tuple[str, ...] = ()
+    key: str = ""
+    start: str = ""
+
+
+class StartCancelled(Struct, frozen=True, kw_only=True, tag="start.cancelled", omit_defaults=True):
+    """A scheduled start is not to be. ``request`` makes each request tell itself apart."""
+
+    reason: str = ""
+    request: str = ""
+
+
 class TriggerSet(Struct, frozen=True, kw_only=True, tag="trigger.set", omit_defaults=True):
     """A trigger is to be as it is defined here, in the form of a file's trigger; absent, it is no more."""
 
@@ -228,6 +252,8 @@ Fact = (
     | ChildClosed
     | ControlDecided
     | TimerFired
+    | StartScheduled
+    | StartCancelled
     | TriggerSet
     | TriggerFired
 )
@@ -244,6 +270,8 @@ AUTHORS: Final[dict[type, Author]] = {
     EventReceived: "scheduler",
     SignalReceived: "signal",
     TimerFired: "timer",
+    StartScheduled: "trigger",
+    StartCancelled: "trigger",
     TriggerSet: "trigger",
     TriggerFired: "trigger",
 }

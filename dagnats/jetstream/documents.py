@@ -59,6 +59,11 @@ class JetStreamDocuments:
         headers = ((_OPERATION, "PURGE"), ("Nats-Rollup", "sub"))
         await self._publisher.publish(Append(self._subject(key), b"", headers=headers))
 
+    async def count(self) -> int:
+        """About how many keys there are, with markers of those that were deleted."""
+        info = await self._link.api(f"STREAM.INFO.{self._stream}")
+        return int(info["state"]["messages"])
+
     async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
         """Every key with its value and revision; only those below a prefix that ends with a dot."""
         found: dict[str, tuple[bytes, int]] = {}

@@ -37,6 +37,7 @@ _BUCKET_AGES_MS: Final = {
     subjects.CHECKPOINTS: DURATION_MAX_MS,
     subjects.WORKERS: WORKER_EXPIRES_MS,
     subjects.TRIGGERS: 0,
+    subjects.SCHEDULED: DURATION_MAX_MS + DEAD_AGE_MS,
     subjects.LEASES: 0,
     subjects.SECRETS: 0,
     subjects.WAITERS: DURATION_MAX_MS,

@@ -33,6 +33,10 @@ class MemoryDocuments:
         """Remove a key; fine when it is not there."""
         self._bucket.delete(key)
 
+    async def count(self) -> int:
+        """How many keys there are."""
+        return len(self._bucket.keys)
+
     async def all(self, prefix: str = "") -> dict[str, tuple[bytes, int]]:
         """Every key with its value and revision; only those below a prefix."""
         keys = self._bucket.keys

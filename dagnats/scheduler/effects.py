@@ -48,4 +48,12 @@ class Drop(Struct, frozen=True):
     name: str
 
 
+class Keep(Struct, frozen=True):
+    """A document to be written when what made it so is stored; without a value, removed."""
+
+    bucket: str
+    key: str
+    value: bytes | None = None
+
+
 Effect = Before | Drop | Tell | TakeBack | LookOut | LookAway

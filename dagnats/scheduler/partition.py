@@ -19,6 +19,7 @@ from dagnats.core.commands import CloseRun, Command
 from dagnats.core.events import Event, RetryRequested, RunStarted, StepCalled
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
+from dagnats.core.scheduled import is_start
 from dagnats.core.triggers.model import is_trigger
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
@@ -29,12 +30,22 @@ from dagnats.limits import (
 )
 from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Before, Drop, Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.effects import (
+    Before,
+    Drop,
+    Effect,
+    Keep,
+    LookAway,
+    LookOut,
+    TakeBack,
+    Tell,
+)
 from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
 from dagnats.scheduler.perform import Performer
-from dagnats.scheduler.triggers import Saving, Triggers
+from dagnats.scheduler.starts import Starts
+from dagnats.scheduler.triggers import Triggers
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
@@ -64,7 +75,7 @@ class Batch(Struct):
     closed: list[Run] = []
     armed: list[str] = []
     slots: list[Slot] = []
-    triggers: list[Saving] = []
+    kept: list[Keep] = []
 
 
 class Partition:
@@ -86,7 +97,8 @@ class Partition:
         self.fence = fence
         self._loader = Loader(outside, registry, secret)
         self.lookout = Lookout(number, outside, fence)
-        self.triggers = Triggers(number, outside, registry, fence)
+        self.triggers = Triggers(number, outside, registry, clock, fence)
+        self._starts = Starts(number, outside, registry)
         self._performer = Performer(number, outside, secret, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
@@ -134,10 +146,11 @@ class Partition:
         except CodecError as error:
             self._poison(delivery, run_id, str(error), batch)
             return
-        if is_trigger(run_id):
-            messages, saved = await self.triggers.fold(run_id, event, now)
+        if is_trigger(run_id) or is_start(run_id):
+            whose = self.triggers if is_trigger(run_id) else self._starts
+            messages, kept = await whose.fold(run_id, event)
             batch.appends.extend(messages)
-            batch.triggers.extend(saved)
+            batch.kept.extend(kept)
             return
         if run_id in self._closed:
             if not isinstance(event.fact, RetryRequested):
@@ -279,8 +292,8 @@ class Partition:
             self._retire(run.id)
         for run_id in batch.armed:
             await self._outside.log.disarm(run_id)
-        for saving in batch.triggers:
-            await self.triggers.save(saving)
+        for each in batch.kept:
+            await keep(self._outside, each)
         for name in batch.dropped:
             await self._outside.blobs.delete(name)
         await feed.acknowledge(batch.last, self.fence)
@@ -302,7 +315,7 @@ class Partition:
     async def park(self, limit: int = RUNS_IN_MEMORY_MAX, idle_ms: float = RUN_IDLE_MS) -> int:
         """Let runs leave memory that have been quiet, or are too many; return how many left."""
         now = self._clock.monotonic_ms()
-        self.triggers.park(idle_ms, now)
+        self.triggers.park(idle_ms)
         left = 0
         for run_id, slot in list(self._runs.items()):  # least recently used first
             if len(self._runs) <= limit and now - slot.used_ms < idle_ms:
@@ -319,3 +332,15 @@ class Partition:
 def decode_secret(value: bytes) -> bytes:
     """The deployment secret as it is stored: a JSON string."""
     return msgspec.json.decode(value, type=str).encode()
+
+
+async def keep(outside: Outside, document: Keep) -> None:
+    """Write or remove a document. One that is too large is left out: what it is about can be folded from its log."""
+    documents = outside.documents(document.bucket)
+    if document.value is None:
+        await documents.delete(document.key)
+        return
+    try:
+        await documents.put(document.key, document.value)
+    except PayloadTooLarge as error:
+        log.warning("%s has no document: %s", document.key, error)

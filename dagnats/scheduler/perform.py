@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -28,7 +26,6 @@ from dagnats.core.commands import (
     TellCaller,
     TellParent,
 )
-from dagnats.core.events import TimerFired
 from dagnats.core.inputs import NULL
 from dagnats.core.model import ApprovalConfig, PlannerConfig, RespondConfig, Step
 from dagnats.core.run import Run
@@ -41,6 +38,7 @@ from dagnats.scheduler.effects import Before, Drop, Effect, LookAway, LookOut, T
 from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
 from dagnats.scheduler.relatives import Relatives
 from dagnats.scheduler.tickets import call_result, ticket_message
+from dagnats.scheduler.timers import armed
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import (
@@ -53,7 +51,6 @@ from dagnats.wire.messages import (
     approval_token,
 )
 
-_FIRED_COPY_TTL = "5m"
 Deeds = list[Append | Effect]
 
 
@@ -74,7 +71,8 @@ class Performer:
             case Dispatch():
                 return await self._dispatch(run, command)
             case ArmTimer():
-                return [self._timer(command)]
+                subject = subjects.timer(self._partition, command.run)
+                return [armed(subject, self._partition, command.run, command.due_ms)]
             case DeadLetter():
                 return [Before(await self._dead_letter(run, command))]
             case CloseRun() | OpenRun():
@@ -132,18 +130,6 @@ class Performer:
         group = run.graph.nodes[command.position].step.group if run.graph else ""
         subject = subjects.task(self._partition, run.id, message.task, group)
         return [*map(Before, marks), Append(subject, await self._encoded(message), command.id)]
-
-    def _timer(self, command: ArmTimer) -> Append:
-        due = datetime.fromtimestamp(command.due_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        return Append(
-            subjects.timer(self._partition, command.run),
-            encode(TimerFired(due_ms=command.due_ms)),
-            headers=(
-                (subjects.SCHEDULE, f"@at {due.replace('+00:00', 'Z')}"),
-                (subjects.SCHEDULE_TARGET, subjects.due(self._partition, command.run)),
-                (subjects.SCHEDULE_TTL, _FIRED_COPY_TTL),
-            ),
-        )
 
     async def _dead_letter(self, run: Run, command: DeadLetter) -> Append:
         message = self._ticket(run, command.position)

@@ -6,19 +6,17 @@ comes to it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from dagnats import payloads
+from dagnats.clock import Clock
 from dagnats.core.events import (
     CancelRequested,
     ChildClosed,
     Event,
     RunStarted,
-    TimerFired,
     TriggerSet,
 )
 from dagnats.core.schemas import schema_violation
@@ -41,16 +39,14 @@ from dagnats.ids import run_id_for_key
 from dagnats.limits import TRIGGER_SAVED_FACTS
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.effects import Keep
+from dagnats.scheduler.timers import armed
 from dagnats.scheduler.watching import Watching
 from dagnats.starting import start_key
 from dagnats.triggers import read_trigger_state
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import FiredMark
-
-log = logging.getLogger("dagnats.scheduler")
-
-_FIRED_COPY_TTL = "5m"
 
 
 class Slot(Struct):
@@ -61,25 +57,18 @@ class Slot(Struct):
     saved_facts: int = 0
 
 
-class Saving(Struct, frozen=True):
-    """A trigger to be saved as it was after a batch, once that is stored."""
-
-    entity: str
-    data: bytes
-
-
 class Triggers:
     """The triggers of one partition, folded by its owner. ``fence``: whether this process still writes for it."""
 
     def __init__(
-        self, number: int, outside: Outside, registry: Registry, fence: Callable[[], bool]
-    ) -> None:
+        self, number: int, outside: Outside, registry: Registry, clock: Clock, fence: Callable[[], bool]
+    ) -> None:  # fmt: skip
         self._number = number
         self._outside = outside
         self._registry = registry
+        self._clock = clock
         self._fence = fence
         self.watching = Watching(number, outside, fence)
-        self._snapshots = outside.documents(subjects.SNAPSHOTS)
         self._slots: dict[str, Slot] = {}
 
     # -- taking over -------------------------------------------------------------------------------
@@ -99,12 +88,11 @@ class Triggers:
 
     # -- folding -----------------------------------------------------------------------------------
 
-    async def fold(
-        self, entity: str, event: Event, now: float
-    ) -> tuple[list[Append], list[Saving]]:
+    async def fold(self, entity: str, event: Event) -> tuple[list[Append], list[Keep]]:
         """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
         slot = self._slots.get(entity)
         commands: list[TriggerCommand] = []
+        now = self._clock.monotonic_ms()
         if slot is None:
             before = await self._load(entity, event.seq, commands)
             slot = self._slots[entity] = Slot(before, now, before.facts)
@@ -116,10 +104,10 @@ class Triggers:
             appends += await self._messages(entity, command)
         if isinstance(event.fact, TriggerSet):
             await self.watching.watch(slot.state)
-        saved: list[Saving] = []
+        saved: list[Keep] = []
         if slot.state.facts - slot.saved_facts >= TRIGGER_SAVED_FACTS:
             slot.saved_facts = slot.state.facts
-            saved.append(Saving(entity, encode(slot.state)))
+            saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
         return appends, saved
 
     async def _load(
@@ -135,15 +123,9 @@ class Triggers:
         commands.extend(outstanding(state))
         return state
 
-    async def save(self, saving: Saving) -> None:
-        """Store a trigger's snapshot; one that is too large is left out, and the trigger folded from its log."""
-        try:
-            await self._snapshots.put(saving.entity, saving.data)
-        except PayloadTooLarge as error:
-            log.warning("%s has no snapshot: %s", saving.entity, error)
-
-    def park(self, idle_ms: float, now: float) -> None:
+    def park(self, idle_ms: float) -> None:
         """Let triggers leave memory that have been quiet."""
+        now = self._clock.monotonic_ms()
         for entity, slot in list(self._slots.items()):
             if now - slot.used_ms >= idle_ms:
                 del self._slots[entity]
@@ -153,7 +135,8 @@ class Triggers:
     async def _messages(self, entity: str, command: TriggerCommand) -> list[Append]:
         match command:
             case ArmCron():
-                return [self._timer(entity, command)]
+                subject = subjects.cron(command.trigger)
+                return [armed(subject, self._number, entity, command.due_ms)]
             case StartFired():
                 return await self._start(entity, command)
             case SkipFire():
@@ -163,18 +146,6 @@ class Triggers:
                 subject = subjects.fact(place, command.run, "client")
                 cancel = CancelRequested(reason=command.reason)
                 return [Append(subject, encode(cancel), f"{command.run}:cancel")]
-
-    def _timer(self, entity: str, command: ArmCron) -> Append:
-        due = datetime.fromtimestamp(command.due_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        return Append(
-            subjects.cron(command.trigger),
-            encode(TimerFired(due_ms=command.due_ms)),
-            headers=(
-                (subjects.SCHEDULE, f"@at {due.replace('+00:00', 'Z')}"),
-                (subjects.SCHEDULE_TARGET, subjects.due(self._number, entity)),
-                (subjects.SCHEDULE_TTL, _FIRED_COPY_TTL),
-            ),
-        )
 
     async def _start(self, entity: str, command: StartFired) -> list[Append]:
         """The run's first fact and the note of it; a fire that cannot start a run says why."""

@@ -101,7 +101,9 @@ class Sandbox:
             source = await self._outside.queue.open(
                 task.name, task.options.group, DURATION_MAX_MS, self._deliver, lambda _n: None
             )
-            await source.request(1_000_000, DURATION_MAX_MS)
+            await source.request(
+                1_000_000, 10 * DURATION_MAX_MS
+            )  # tests may go to the end of the longest wait
         for workflow in self.app.workflows().values():
             await self.client.register(workflow)
         triggers = list(self.app.triggers.values())

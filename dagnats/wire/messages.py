@@ -89,6 +89,17 @@ class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     closed_ms: int = 0
 
 
+class ScheduledRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A scheduled start in its bucket: ``scheduled``, or ``cancelled``. Gone when it has fired. RFC 3339 times."""
+
+    run_id: str
+    workflow_id: str
+    input: Raw = Raw(b"null")
+    run_at: str
+    created_at: str
+    status: str = "scheduled"
+
+
 class FiredMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a trigger's fire: the run it started, or the ``reason`` why it started none.
 

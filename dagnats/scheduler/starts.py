@@ -1,0 +1,63 @@
+"""Scheduled starts of one partition. They have three facts at most, so nothing of them is kept in memory."""
+
+from __future__ import annotations
+
+from dagnats.core.commands import ArmTimer
+from dagnats.core.events import Event, RunStarted
+from dagnats.core.scheduled import FIRED, ScheduledStart, StartCommand, StartNow, fold_start
+from dagnats.errors import CodecError
+from dagnats.ports import Append, Outside
+from dagnats.registry import Registry
+from dagnats.scheduled import record_of
+from dagnats.scheduler.effects import Keep
+from dagnats.scheduler.timers import armed
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode, event_of, is_fact
+
+
+class Starts:
+    """Arms and starts, for the owner of a partition."""
+
+    def __init__(self, number: int, outside: Outside, registry: Registry) -> None:
+        self._number = number
+        self._outside = outside
+        self._registry = registry
+
+    async def fold(self, entity: str, event: Event) -> tuple[list[Append], list[Keep]]:
+        """Fold one fact of a scheduled start: what it causes, and what is to be kept once that is stored."""
+        state = ScheduledStart(entity)
+        for entry in await self._outside.log.history(entity):
+            if is_fact(entry) and entry.seq < event.seq:
+                try:
+                    state, _ = fold_start(state, event_of(entry))
+                except CodecError:
+                    continue  # it was dead-lettered when it was delivered
+        state, commands = fold_start(state, event)
+        appends = [found for each in commands if (found := await self._append(each))]
+        if not commands:
+            return [], []
+        record = None if state.status == FIRED else encode(record_of(state, event.at_ms))
+        return appends, [Keep(subjects.SCHEDULED, state.run, record)]
+
+    async def _append(self, command: StartCommand) -> Append | None:
+        match command:
+            case ArmTimer():
+                subject = subjects.timer(self._number, command.run)
+                return armed(subject, self._number, command.run, command.due_ms)
+            case StartNow():
+                return await self._start(command)
+
+    async def _start(self, command: StartNow) -> Append | None:
+        """The run's first fact; None when it has one already."""
+        asked, log = command.asked, self._outside.log
+        subject = subjects.fact(
+            subjects.partition_of(command.run, log.partitions), command.run, "client"
+        )
+        if await log.last(subject) is not None:
+            return None
+        current = await self._registry.current(asked.workflow)
+        fact = RunStarted(
+            workflow=asked.workflow, definition=current.definition if current else asked.definition,
+            input=asked.input, metadata=asked.metadata, tags=asked.tags, key=asked.key, start=asked.start,
+        )  # fmt: skip
+        return Append(subject, encode(fact), f"{command.run}:start")
