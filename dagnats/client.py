@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from dagnats import convert, listing, payloads, reading, streaming
+from dagnats.bulk import Bulk
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
 from dagnats.core.control import reserved_problems
@@ -70,6 +71,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
         self.registry = Registry(outside.documents(subjects.DEFINITIONS))
         self.clock = clock or SystemClock()
         self.recheck_s = _RECHECK_S
+        self.bulk = Bulk(self)
         self.dead = DeadLetters(outside, self.clock, self.retry)
         self.policy = Policies(outside.documents(subjects.CONTROL))
 
@@ -193,18 +195,18 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
             return isinstance(fact, RetryRequested) and fact.epoch == epoch + 1
         return False
 
-    async def rerun(self, run_id: str, input: Any = UNSET) -> Handle[Any]:
+    async def rerun(self, run_id: str, input: Any = UNSET, *, id: str | None = None) -> Handle[Any]:
         """Start a run's workflow anew, as it is registered now, with the run's input or another.
 
         Raises:
-            RunNotFound, WorkflowNotFound, InvalidInput.
+            RunNotFound, WorkflowNotFound, InvalidInput, RunAlreadyStarted.
         """
         run = await self.run(run_id)
         given = input
         if input is UNSET:
             given = await payloads.restore(self.outside.blobs, run.input)
         metadata = {**run.metadata, "dagnats.rerun_of": run_id}
-        return await self.start(run.workflow, given, metadata=metadata, tags=run.tags)
+        return await self.start(run.workflow, given, id=id, metadata=metadata, tags=run.tags)
 
     async def fork(
         self,

@@ -11,6 +11,7 @@ from msgspec import Struct
 from dagnats.cli import given, render
 from dagnats.cli.approval import approve, reject
 from dagnats.cli.ask import Named, run_argument
+from dagnats.cli.bulk import bulk, cancel_all, retry_all
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.ending import ended, tell_end, waiting
 from dagnats.cli.export import export
@@ -41,6 +42,9 @@ def run() -> None:
 
 
 run.add_command(start)
+run.add_command(bulk)
+run.add_command(cancel_all)
+run.add_command(retry_all)
 run.add_command(retry)
 run.add_command(rerun)
 run.add_command(fork)

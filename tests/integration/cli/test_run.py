@@ -341,3 +341,25 @@ def test_without_a_server_there_is_one_line(offline, arguments):
     assert "dagnats serve" in said.line
     assert json.loads(told.err)["kind"] == "BrokerUnavailable"
     assert said.out == told.out == ""
+
+
+def test_later_and_many(cli, tmp_path):
+    """Scheduled starts and bulk, as people ask for them."""
+    started = cli("run", "start", "double", "3", "--in", "1h", "--id", "cli-later", "--json").json
+
+    assert started == {"run_id": "cli-later"}
+    assert cli("run", "status", "cli-later", "--json").json["status"] == "scheduled"
+    listed = cli("run", "list", "--scheduled", "--json").json["runs"]
+    assert [row["run_id"] for row in listed if row["status"] == "scheduled"] == ["cli-later"]
+    assert cli("run", "cancel", "cli-later", "--json").json["cancelling"] is True
+    assert "was cancelled before" in cli("run", "cancel", "cli-later").line
+    assert "has passed" in cli("run", "start", "double", "3", "--at", "2020-01-01T00:00:00Z").line
+
+    (tmp_path / "in.jsonl").write_text("1\n2\n\n3\n")
+    made = cli("run", "bulk", "--workflow", "double", "--from-file", "in.jsonl", "--json").json
+
+    assert (made["done"], len(made["run_ids"])) == (3, 3)
+    assert "input[1]" in cli("run", "bulk", "--workflow", "double", "1", '"x"').err
+    assert "workflow_id is required" in cli("run", "cancel-all", "--dry-run").line
+    assert cli("run", "cancel-all", "--workflow", "double", "--dry-run", "--json").json["dry_run"]
+    assert cli("run", "retry-all", "--workflow", "double", "--json").json["failed"] == []
