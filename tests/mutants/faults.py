@@ -272,8 +272,8 @@ FAULTS = (
     Fault(
         "a dispatch has no id",
         PERFORM,
-        "await self._encoded(message), command.id)]\n\n    def _timer",
-        "await self._encoded(message))]\n\n    def _timer",
+        "Append(subject, await self._encoded(message), command.id)",
+        "Append(subject, await self._encoded(message))",
     ),
     # -- sticky runs -------------------------------------------------------------------------------
     Fault(
