@@ -14,6 +14,7 @@ from dagnats.outcome import UNSET
 from dagnats.task import Startable
 
 S = TypeVar("S", bound=Startable[..., Any])
+L = TypeVar("L", bound=Callable[..., Any])
 _DATA = {"$input": "data"}
 
 
@@ -22,6 +23,7 @@ class Triggering:
 
     def __init__(self) -> None:
         self.triggers: dict[str, Trigger] = {}
+        self.trigger_types: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {}
 
     def cron(
         self, expression: str, *, tz: str = "", backfill: bool = False, overlap: Overlap = "allow",
@@ -82,6 +84,39 @@ class Triggering:
                 input=usual if input is UNSET else input,
             ))  # fmt: skip
             return started
+
+        return decorate
+
+    def trigger_type(
+        self, name: str, *, config_schema: dict[str, Any] | None = None, payload_schema: dict[str, Any] | None = None,
+        description: str = "", version: int = 1,
+    ) -> Callable[[L], L]:  # fmt: skip
+        """A kind of trigger of your own: an async function that notices what each of its triggers waits for.
+
+        The function is given one trigger (``id``, ``workflow``, ``config``, ``await fire(data, key=…)``), and runs in
+        one worker of those that have it, until the trigger is disabled or changed; then it is cancelled. When it
+        raises, it is begun again.
+
+        Args:
+            name: The kind, as triggers name it: ``"external": {"kind": name, "config": …}``.
+            config_schema: JSON Schema of their config; default: anything.
+            payload_schema: JSON Schema of what they are fired with; default: anything.
+            description: For people.
+            version: To be raised whenever the schemas change.
+
+        Raises:
+            DuplicateName.
+        """
+
+        def decorate(listen: L) -> L:
+            if name in self.trigger_types:
+                raise DuplicateName(f'two trigger types are named "{name}"')
+            about = {
+                "version": version, "description": description, "config_schema": config_schema,
+                "payload_schema": payload_schema,
+            }  # fmt: skip
+            self.trigger_types[name] = (about, listen)
+            return listen
 
         return decorate
 

@@ -18,6 +18,7 @@ from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
 from dagnats.core.triggers.model import (
+    External,
     Http,
     Subject,
     Trigger,
@@ -39,6 +40,7 @@ from dagnats.ids import new_run_id
 from dagnats.limits import FIRES_LISTED_MAX, TRIGGERS_MAX
 from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
+from dagnats.trigger_types import check_config
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact, run_of
 from dagnats.wire.messages import ClosedMark, FiredMark
@@ -170,6 +172,8 @@ class TriggerRequests:
             text = f'trigger "{trigger.id}": no workflow "{trigger.workflow}" is registered'
             raise WorkflowNotFound(text, workflow=trigger.workflow)
         _refuse_conflicts(trigger, list(others.values()))
+        if isinstance(trigger.on, External):
+            await check_config(self.outside.documents(subjects.TRIGGER_TYPES), trigger.on)
         if isinstance(trigger.on, Subject) and trigger.on.subject:
             await self.outside.inbox.capture(trigger.on.subject)
         body = msgspec.json.encode(write_trigger(trigger))
@@ -261,8 +265,7 @@ class TriggerRequests:
                 f'the filter of trigger "{trigger.id}" does not let this through: {trigger.filter}'
             )
             raise InvalidInput(text)
-        kept = await payloads.offload(self.outside.blobs, raw, "the data")
-        seq = await self._tell(trigger.id, TriggerFired(key=key, kind=kind, data=kept), key)
+        seq = await self._fire(trigger, key, kind, raw)
         for _ in range(_LOOKS):
             for view in await self.trigger_history(trigger.id, limit=_LOOKS, since_seq=seq):
                 if view[0] == key:
@@ -272,6 +275,17 @@ class TriggerRequests:
             trigger_id=trigger.id, workflow_id=trigger.workflow, source=kind, fired_at="",
             run_id=fired_run_id(trigger.id, key), status="pending",
         )  # fmt: skip
+
+    async def tell_external(self, trigger: Trigger, key: str, data: Raw) -> str:
+        """Fire a trigger for the worker that owns its kind: the run's id, if its filter lets the data through."""
+        if lets_through(trigger, data):
+            payloads.refuse_forged(data, "the data")
+            await self._fire(trigger, f"ext-{key}", trigger.kind, data)
+        return fired_run_id(trigger.id, f"ext-{key}")
+
+    async def _fire(self, trigger: Trigger, key: str, kind: str, data: Raw) -> int:
+        kept = await payloads.offload(self.outside.blobs, data, "the data")
+        return await self._tell(trigger.id, TriggerFired(key=key, kind=kind, data=kept), key)
 
     async def fires(self, trigger_id: str, limit: int = 10) -> list[FireView]:
         """The newest fires of a trigger, and what became of their runs.

@@ -53,6 +53,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "trigger": Entry(
             "dagnats.cli.trigger:trigger", "Schedules, subjects, webhooks: what starts runs."
         ),
+        "trigger-type": Entry(
+            "dagnats.cli.trigger_type:trigger_type", "Kinds of triggers that workers own."
+        ),
         "event": Entry("dagnats.cli.signal:event", "Publish external events."),
         "approval": Entry(
             "dagnats.cli.approval:approval", "Open questions: list, approve, reject."

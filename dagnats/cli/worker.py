@@ -37,8 +37,10 @@ from dagnats.jetstream.outside import JetStream
 from dagnats.limits import CONCURRENCY_MAX, PROCESSES_MAX, WORKER_LEASE_MIN_MS
 from dagnats.settings import Settings
 from dagnats.task import Task
+from dagnats.trigger_types import TriggerType
 from dagnats.wire import subjects
 from dagnats.worker.catalogue import publish_tasks
+from dagnats.worker.external import Owned, keep_external
 from dagnats.worker.loader import load_app
 from dagnats.worker.service import Worker
 
@@ -164,6 +166,7 @@ async def _work(
     stopping: Stopping,
     say_ready: Callable[[], None],
 ) -> None:
+    owned = trigger_types(app)
     await register(app, outside)
     stopping.act = service.stop
     back = asyncio.Event()
@@ -173,6 +176,7 @@ async def _work(
         beside = [
             group.create_task(_learn_suspects(service, outside, back)),
             group.create_task(watch_parent()),
+            group.create_task(keep_external(Client(outside), owned, service.name)),
         ]
         working = group.create_task(service.run())
         waiting = group.create_task(service.ready.wait())
@@ -194,6 +198,14 @@ async def _learn_suspects(service: Worker, outside: JetStream, back: asyncio.Eve
         except (OutsideError, TimeoutError):
             await asyncio.sleep(_ASK_AGAIN_S)
             back.set()
+
+
+def trigger_types(app: App) -> list[Owned]:
+    """The kinds of triggers that an app owns."""
+    return [
+        Owned(TriggerType(name=name, owner=app.name, **about), listen)
+        for name, (about, listen) in app.trigger_types.items()
+    ]
 
 
 async def register(app: App, outside: JetStream) -> None:

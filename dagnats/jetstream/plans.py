@@ -37,6 +37,7 @@ _BUCKET_AGES_MS: Final = {
     subjects.CHECKPOINTS: DURATION_MAX_MS,
     subjects.WORKERS: WORKER_EXPIRES_MS,
     subjects.TRIGGERS: 0,
+    subjects.TRIGGER_TYPES: 0,
     subjects.SCHEDULED: DURATION_MAX_MS + DEAD_AGE_MS,
     subjects.LEASES: 0,
     subjects.SECRETS: 0,
@@ -60,7 +61,7 @@ _SHARES: Final = {
     subjects.INBOX: 40,
     subjects.HOOKS: 40,
 }
-_BUCKET_SHARE: Final = 10
+_BUCKET_SHARE: Final = 8
 _BLOBS_SHARE: Final = 90
 
 
