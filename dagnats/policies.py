@@ -48,6 +48,14 @@ class Policies:
         if policy != NO_POLICY:
             await self._documents.swap(_KEY, _encoded(policy), 0)
 
+    async def keep(self, policy: Policy) -> Policy:
+        """Have the policy be exactly this one.
+
+        Raises:
+            InvalidInput: it is none.
+        """
+        return await self._change(lambda _: policy)
+
     async def _found(self) -> tuple[Policy, int]:
         found = await self._documents.get(_KEY)
         if found is None:

@@ -27,6 +27,8 @@ from dagnats.limits import (
 )
 
 ENVIRONMENT: Final = "DAGNATS_"
+# What dagnats.toml may declare beside settings: see ``dagnats.declared``.
+DECLARED: Final = ("workflows", "triggers", "policy")
 ALIASES: Final = {"DAGNATS_NATS_URL": "url", "NATS_URL": "url"}
 
 
@@ -122,6 +124,8 @@ def _files(directory: Path) -> list[tuple[str, dict[str, Any]]]:
             raise DefinitionError(f"{name} cannot be read: {error}") from error
         for key in table:
             data = data.get(key, {}) if isinstance(data, dict) else data
+        if isinstance(data, dict) and not table:
+            data = {key: value for key, value in data.items() if key not in DECLARED}
         if not isinstance(data, dict):
             raise DefinitionError(f"{name}: [{'.'.join(table)}] is {data!r}; it must be a table")
         found.append((name, data))

@@ -47,23 +47,27 @@ async def register_type(documents: Documents, kind: TriggerType, now_ms: int) ->
         if why := schema_problem(getattr(kind, which)):
             raise InvalidInput(f"{which} of trigger type {kind.name}: {why}")
     key = _PREFIX + subjects.token(kind.name)
-    found = await documents.get(key)
-    before = _type.decode(found[0]) if found else None
-    if before is not None:
-        if msgspec.structs.replace(before, registered_at="") == kind:
-            return False
-        if before.owner != kind.owner:
-            text = f"trigger type {kind.name} is owned by app {before.owner}; choose another name"
-            raise RequestError(text)
-        if kind.version <= before.version:
-            raise RequestError(
-                f"trigger type {kind.name} differs from version {before.version}, which is registered; "
-                "raise version="
-            )
     stored = msgspec.structs.replace(kind, registered_at=text_of_time(now_ms))
-    if await documents.swap(key, msgspec.json.encode(stored), found[1] if found else 0) is None:
-        raise RequestError(f"trigger type {kind.name} was registered by another in this moment")
-    return True
+    while True:  # several workers register it in one moment
+        found = await documents.get(key)
+        before = _type.decode(found[0]) if found else None
+        if before is not None:
+            if msgspec.structs.replace(before, registered_at="") == kind:
+                return False
+            _refuse_drift(before, kind)
+        if await documents.swap(key, msgspec.json.encode(stored), found[1] if found else 0):
+            return True
+
+
+def _refuse_drift(before: TriggerType, kind: TriggerType) -> None:
+    if before.owner != kind.owner:
+        text = f"trigger type {kind.name} is owned by app {before.owner}; choose another name"
+        raise RequestError(text)
+    if kind.version <= before.version:
+        raise RequestError(
+            f"trigger type {kind.name} differs from version {before.version}, which is registered; "
+            "raise version="
+        )
 
 
 async def types(documents: Documents) -> list[TriggerType]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -18,29 +18,24 @@ from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
 from dagnats.core.triggers.model import (
-    External,
     Http,
     Subject,
     Trigger,
-    Webhook,
     entity_of,
     fired_run_id,
 )
-from dagnats.core.triggers.validate import trigger_problems
 from dagnats.core.views import text_of_time
 from dagnats.errors import (
     CodecError,
-    DefinitionError,
     InvalidInput,
     RequestError,
     TriggerNotFound,
-    WorkflowNotFound,
 )
 from dagnats.ids import new_run_id
-from dagnats.limits import FIRES_LISTED_MAX, TRIGGERS_MAX
-from dagnats.ports import Append, Entry, Outside
+from dagnats.limits import FIRES_LISTED_MAX
+from dagnats.ports import Append, Entry, EventLog, Outside
 from dagnats.registry import Registry
-from dagnats.trigger_types import check_config
+from dagnats.trigger_checks import check_trigger
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact, run_of
 from dagnats.wire.messages import ClosedMark, FiredMark
@@ -161,25 +156,36 @@ class TriggerRequests:
             RequestError: another trigger has its path, or there are too many.
             BrokerUnsuitable: its subject cannot be captured.
         """
-        problems = list(trigger_problems(trigger))
-        if problems:
-            raise DefinitionError("\n".join(map(str, problems)), problems=problems)
         others = {each.id: each for each in await self.triggers()}
         before = others.pop(trigger.id, None)
         if before == trigger:
             return False
-        if await self.registry.current(trigger.workflow) is None:
-            text = f'trigger "{trigger.id}": no workflow "{trigger.workflow}" is registered'
-            raise WorkflowNotFound(text, workflow=trigger.workflow)
-        _refuse_conflicts(trigger, list(others.values()))
-        if isinstance(trigger.on, External):
-            await check_config(self.outside.documents(subjects.TRIGGER_TYPES), trigger.on)
-        if isinstance(trigger.on, Subject) and trigger.on.subject:
-            await self.outside.inbox.capture(trigger.on.subject)
+        await check_trigger(self.outside, self.registry, trigger, list(others.values()))
         body = msgspec.json.encode(write_trigger(trigger))
         await self._tell(trigger.id, TriggerSet(definition=Raw(body)), f"set:{new_run_id()}")
         await self.outside.documents(subjects.TRIGGERS).put(entity_of(trigger.id), body)
         return True
+
+    async def check_triggers(
+        self, source: str, triggers: Sequence[Trigger], workflows: Container[str] = frozenset()
+    ) -> None:
+        """Whether a source could have all these; ``workflows`` are about to be registered. Nothing changes.
+
+        Raises:
+            DefinitionError, WorkflowNotFound, RequestError, BrokerUnsuitable: as ``set_trigger``.
+        """
+        ids = {trigger.id for trigger in triggers}
+        others: list[Trigger] = []
+        for each in await self.triggers():
+            if each.source != source and each.id in ids:
+                keeper = each.source or "the command line"
+                text = f'trigger "{each.id}" is kept by {keeper}; give this one another id'
+                raise RequestError(text, trigger=each.id)
+            if each.source != source:
+                others.append(each)
+        for trigger in triggers:
+            await check_trigger(self.outside, self.registry, trigger, others, workflows)
+            others.append(trigger)
 
     async def enable_trigger(self, trigger_id: str, *, enabled: bool = True) -> bool:
         """Let a trigger fire, or (``enabled=False``) pause it; False when it is so already.
@@ -204,29 +210,27 @@ class TriggerRequests:
             await self.outside.inbox.release(needed)
 
     async def keep_triggers(
-        self, source: str, workflows: Sequence[str], triggers: Sequence[Trigger]
+        self, source: str, workflows: Sequence[str] | None, triggers: Sequence[Trigger]
     ) -> list[str]:
-        """Have a source's triggers of these workflows be exactly these; the ids of those that changed.
+        """Have a source's triggers of these workflows (None: of any) be exactly these; the ids of those that changed.
 
         One that an operator has disabled stays so.
 
         Raises:
             DefinitionError, WorkflowNotFound, RequestError, BrokerUnsuitable: as ``set_trigger``.
         """
+        await self.check_triggers(source, triggers)
         known = {each.id: each for each in await self.triggers()}
         changed: list[str] = []
         for trigger in triggers:
             before = known.get(trigger.id)
-            if before is not None and before.source != source:
-                keeper = before.source or "the command line"
-                text = f'trigger "{trigger.id}" is kept by {keeper}; give this one another id'
-                raise RequestError(text, trigger=trigger.id)
             enabled = trigger.enabled and (before is None or before.enabled)
             if await self.set_trigger(replace(trigger, source=source, enabled=enabled)):
                 changed.append(trigger.id)
         kept = {trigger.id for trigger in triggers}
         for gone in known.values():
-            if gone.source == source and gone.workflow in workflows and gone.id not in kept:
+            ours = gone.source == source and (workflows is None or gone.workflow in workflows)
+            if ours and gone.id not in kept:
                 await self.delete_trigger(gone.id)
                 changed.append(gone.id)
         return changed
@@ -312,15 +316,8 @@ class TriggerRequests:
                         marks.setdefault(mark.key, mark)
                 if len(marks) >= limit or (page and page[-1].seq <= since_seq):
                     break
-        ended = await self._ended([mark.run_id for mark in marks.values() if mark.run_id])
+        ended = await _ended(log, [mark.run_id for mark in marks.values() if mark.run_id])
         return [(key, _view(trigger_id, mark, ended)) for key, mark in marks.items()]
-
-    async def _ended(self, runs: Sequence[str]) -> dict[str, Entry]:
-        log = self.outside.log
-        places = [
-            subjects.mark(subjects.partition_of(r, log.partitions), r, "closed") for r in runs
-        ]
-        return {run_of(entry.subject): entry for entry in await log.last_of(places)}
 
     async def _tell(self, trigger_id: str, fact: TriggerSet | TriggerFired, what: str) -> int:
         log, entity = self.outside.log, entity_of(trigger_id)
@@ -345,20 +342,6 @@ def _view(trigger_id: str, mark: FiredMark, ended: dict[str, Entry]) -> FireView
     return replace(view, status=closed.status, duration_ms=spent)
 
 
-def _refuse_conflicts(trigger: Trigger, others: Sequence[Trigger]) -> None:
-    if len(others) >= TRIGGERS_MAX:
-        raise RequestError(f"there are {TRIGGERS_MAX} triggers already; delete one first")
-    for other in others:
-        if _route(other) is not None and _route(other) == _route(trigger):
-            text = f'trigger "{other.id}" has this path already; choose another'
-            raise RequestError(text, trigger=other.id)
-
-
-def _route(trigger: Trigger) -> tuple[str, str] | None:
-    match trigger.on:
-        case Webhook():
-            return "hook", trigger.on.path
-        case Http():
-            return trigger.on.method, trigger.on.path
-        case _:
-            return None
+async def _ended(log: EventLog, runs: Sequence[str]) -> dict[str, Entry]:
+    places = [subjects.mark(subjects.partition_of(r, log.partitions), r, "closed") for r in runs]
+    return {run_of(entry.subject): entry for entry in await log.last_of(places)}

@@ -10,7 +10,14 @@ import click
 from msgspec import Struct
 
 from dagnats.cli.output import emit_json, json_option, run_async
-from dagnats.cli.processes import Stopping, begin, log_options, option_arguments, until_stopped
+from dagnats.cli.processes import (
+    Stopping,
+    begin,
+    declared_file,
+    log_options,
+    option_arguments,
+    until_stopped,
+)
 from dagnats.cli.reload import Reloader, watched_folder
 from dagnats.cli.serve import ready_text, serving
 
@@ -62,7 +69,7 @@ def dev(
     settings = begin(**given)
 
     async def run(stopping: Stopping) -> None:
-        async with serving(settings, stopping) as server:
+        async with serving(settings, stopping, declared_file(None)) as server:
             click.echo(ready_text(server, settings), err=as_json)
             os.environ["DAGNATS_URL"] = server.url
             options = option_arguments(

@@ -9,15 +9,18 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from dagnats.cli.logs import setup_log
 from dagnats.cli.output import emit_json, json_option
+from dagnats.client import Client
 from dagnats.core.durations import parse_ms
+from dagnats.declared import find_declared, keep_declared
 from dagnats.errors import BrokerUnavailable, DefinitionError
 from dagnats.jetstream.outside import JetStream
 from dagnats.settings import Settings, load_settings, load_sourced
@@ -44,6 +47,39 @@ def log_options(function: F) -> F:
         function
     )
     return click.option("--log-level", type=levels, help="What to log (default: info).")(function)
+
+
+def declared_option(function: F) -> F:
+    """Add ``--config``; the command gets it as ``config``."""
+    text = "Workflows, triggers and policy (default: dagnats.yaml or dagnats.toml here)."
+    return click.option("--config", type=click.Path(dir_okay=False), help=text)(function)
+
+
+def declared_file(config: str | None) -> Path | None:
+    """The file that was named, or the one of this directory that declares something.
+
+    Raises:
+        DefinitionError: the one that was named is not there.
+    """
+    if config is None:
+        return find_declared(Path.cwd())
+    if not Path(config).is_file():
+        raise DefinitionError(f"--config: no file {config} in {Path.cwd()}")
+    return Path(config).resolve()
+
+
+@asynccontextmanager
+async def declaring(outside: JetStream, path: Path | None) -> AsyncIterator[None]:
+    """While this lasts, have the deployment be as a file says, if there is one."""
+    if path is None:
+        yield
+        return
+    async with asyncio.TaskGroup() as group:
+        keeping = group.create_task(keep_declared(Client(outside), path))
+        try:
+            yield
+        finally:
+            keeping.cancel()
 
 
 def wait_option(function: F) -> F:

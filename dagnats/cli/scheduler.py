@@ -13,6 +13,9 @@ from dagnats.cli.output import run_async, url_option
 from dagnats.cli.processes import (
     Stopping,
     begin,
+    declared_file,
+    declared_option,
+    declaring,
     duration_setting_ms,
     open_outside,
     process_command,
@@ -41,15 +44,19 @@ class Ready(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.option("--partitions-max", type=click.IntRange(1), help="Own at most so many partitions.")
+@declared_option
 @url_option
 @process_command
-def scheduler(partitions_max: int | None, no_wait: bool, as_json: bool, **given: Any) -> None:
+def scheduler(
+    partitions_max: int | None, config: str | None, no_wait: bool, as_json: bool, **given: Any
+) -> None:
     """Advance runs.
 
     Start as many as you like, on as many machines: they share the partitions fairly, and when one
     dies the others take over within seconds.
     """
     settings = begin(**given)
+    declared = declared_file(config)
     options = control_plane_options(settings)
 
     async def serve(stopping: Stopping) -> None:
@@ -58,10 +65,12 @@ def scheduler(partitions_max: int | None, no_wait: bool, as_json: bool, **given:
             service = Scheduler(outside, partitions_max=partitions_max or 0, **options)
             stopping.act = service.stop
             async with asyncio.TaskGroup() as group:
-                group.create_task(service.run())
+                running = group.create_task(service.run())
                 await service.ready.wait()
                 ready = describe(service, outside.log.partitions, settings)
                 ready_line(ready_text(ready), settings, ready if as_json else None)
+                async with declaring(outside, declared):
+                    await asyncio.wait({running})
         finally:
             await outside.close()
 

@@ -14,7 +14,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dagnats.cli.output import emit_json, json_option, run_async
-from dagnats.cli.processes import Stopping, begin, log_options, open_outside, until_stopped
+from dagnats.cli.processes import (
+    Stopping,
+    begin,
+    declared_file,
+    declared_option,
+    declaring,
+    log_options,
+    open_outside,
+    until_stopped,
+)
 from dagnats.cli.scheduler import control_plane_options
 from dagnats.embedded import EmbeddedServer
 from dagnats.scheduler.service import Scheduler
@@ -41,20 +50,24 @@ class Ready(Struct, frozen=True, kw_only=True):
     "--data-dir", type=click.Path(file_okay=False), help="Where the data is (default: .dagnats)."
 )
 @click.option("--no-console", is_flag=True, help=f"Without the web console. {_LATER}")
+@declared_option
 @json_option
 @log_options
-def serve(http: str | None, no_console: bool, as_json: bool, **given: Any) -> None:
+def serve(
+    http: str | None, no_console: bool, config: str | None, as_json: bool, **given: Any
+) -> None:
     """Start NATS and a scheduler: everything but your workers.
 
     The data survives restarts; one process at a time may use a data directory. Ctrl-C ends both.
     """
     del no_console  # there is no console to leave out yet
     settings = begin(**given)
+    declared = declared_file(config)
     if http:
         click.echo("dagnats: --http has no effect yet: this version has no HTTP API", err=True)
 
     async def run(stopping: Stopping) -> None:
-        async with serving(settings, stopping) as server:
+        async with serving(settings, stopping, declared) as server:
             if as_json:
                 emit_json(
                     Ready(nats_url=server.url, data_dir=str(server.data_dir), pid=os.getpid())
@@ -66,8 +79,10 @@ def serve(http: str | None, no_console: bool, as_json: bool, **given: Any) -> No
 
 
 @asynccontextmanager
-async def serving(settings: Settings, stopping: Stopping) -> AsyncIterator[EmbeddedServer]:
-    """Run server and scheduler; at the end wait until a signal stops them (or one of them fails).
+async def serving(
+    settings: Settings, stopping: Stopping, declared: Path | None = None
+) -> AsyncIterator[EmbeddedServer]:
+    """Run server and scheduler, and keep what a file declares, until a signal stops them (or one of them fails).
 
     Raises:
         RequestError: the directory or the port is taken.
@@ -82,8 +97,9 @@ async def serving(settings: Settings, stopping: Stopping) -> AsyncIterator[Embed
                 running = group.create_task(service.run())
                 await service.ready.wait()
                 stopping.act = service.stop
-                yield server
-                await asyncio.wait({running, failing}, return_when=asyncio.FIRST_COMPLETED)
+                async with declaring(outside, declared):
+                    yield server
+                    await asyncio.wait({running, failing}, return_when=asyncio.FIRST_COMPLETED)
                 service.stop()
                 failing.cancel()
         finally:
