@@ -1,0 +1,164 @@
+"""A fire starts one run, wherever its owner dies: before, between and after what it stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagnats.client import Client
+from dagnats.core.definition import read_workflow
+from dagnats.core.triggers.model import Cron, Subject, Trigger
+from dagnats.errors import PublishFailed
+from dagnats.memory.clock import VirtualClock
+from dagnats.memory.outside import Memory
+from dagnats.memory.world import World
+from dagnats.ports import Append
+from dagnats.registry import Registry
+from dagnats.scheduler.listening import hear
+from dagnats.scheduler.partition import Partition
+from dagnats.wire import subjects
+
+MINUTE = 60_000
+WORKFLOW = {"name": "w", "steps": [{"id": "s", "task": "t"}]}
+
+
+class Owner:
+    """A scheduler of the one partition, as often as wanted."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.world = World(self.clock, 1)
+        self.outside = Memory(self.world)
+        self.client = Client(self.outside, self.clock)
+
+    async def begin(self, trigger: Trigger) -> None:
+        """Take over, with a trigger defined."""
+        workflow, _ = read_workflow(WORKFLOW)
+        await self.client.register(workflow)
+        await self.take_over()
+        await self.client.set_trigger(trigger)
+        await self.work()
+
+    async def take_over(self) -> None:
+        """Another owner, which knows nothing."""
+        registry = Registry(self.outside.documents(subjects.DEFINITIONS))
+        self.feed = await self.outside.feed(0)
+        self.partition = Partition(0, self.outside, registry, b"s", self.clock, lambda: True)
+        await self.partition.forget()
+        await self.feed.rewind()
+
+    async def fold(self) -> Any:
+        """The next batch, folded and not stored."""
+        return await self.partition.fold(await self.feed.next(100))
+
+    async def work(self) -> None:
+        """Until nothing is left to do."""
+        self.world.fire_due()
+        while deliveries := await self.feed.next(100):
+            batch = await self.partition.fold(deliveries)
+            await self.partition.store(batch)
+            await self.partition.acknowledge(batch, self.feed)
+
+    async def pass_time(self, ms: int) -> None:
+        """Let time pass, and what is due arrive."""
+        self.clock.advance(ms)
+        self.world.fire_due()
+
+    async def runs(self) -> int:
+        """How many there are: by their starts, of which each may have one."""
+        log = self.world.streams[subjects.EVENTS]
+        return len(log.matching(subjects.STARTS))
+
+
+CRON = Trigger(id="t", workflow="w", on=Cron("* * * * *"))
+
+
+@pytest.mark.parametrize("stored", ["nothing", "some", "all"])
+async def test_an_owner_dies_while_it_starts_a_run(stored):
+    """What a fact caused is done by the next owner: all of it, once."""
+    owner = Owner()
+    await owner.begin(CRON)
+    await owner.pass_time(MINUTE)
+    batch = await owner.fold()
+
+    assert [each.subject.split(".")[1] for each in batch.appends] == ["fact", "mark", "cron"]
+
+    if stored == "some":
+        batch.appends[1:] = []
+    if stored != "nothing":
+        await owner.partition.store(batch)
+    owner.clock.advance(180_000)  # message ids are forgotten
+    await owner.take_over()
+    await owner.work()
+    fires = await owner.client.fires("t", 50)
+
+    assert len([fire for fire in fires if not fire.skipped]) == await owner.runs()
+    assert len({fire.run_id for fire in fires}) == len(fires)
+    first = fires[-1]
+    assert first.run_id
+    assert (await owner.client.view_trigger(await owner.client.trigger("t"))).next_at
+
+
+async def test_messages_while_nobody_owns_the_trigger_are_read_back_once():
+    """In their order, after those that were heard, whoever wrote the last one's fact."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Subject(event="e"), filter="n != 2"))
+
+    async def publish(n: int) -> Any:
+        await owner.client.publish_event("e", {"n": n})
+        return owner.world.streams[subjects.INBOX].last_matching(subjects.inbox("e"))
+
+    await hear(owner.partition, subjects.INBOX, await publish(1))
+    await owner.work()
+    heard = [await publish(n) for n in (2, 3, 4)]
+    await owner.take_over()
+    for entry in heard:  # the listener of the process comes to them as well
+        await hear(owner.partition, subjects.INBOX, entry)
+    await owner.work()
+    await owner.take_over()
+    await owner.work()
+    facts = owner.world.streams[subjects.EVENTS].matching("dagnats.fact.*.*.trigger")
+
+    assert await owner.runs() == 3
+    assert len(facts) == 4  # the definition, and a message each
+
+
+async def test_a_message_that_could_not_be_stored_is_told_again():
+    """Nothing behind it is taken for heard."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Subject(event="e")))
+    await owner.client.publish_event("e", {"n": 1})
+    entry = owner.world.streams[subjects.INBOX].last_matching(subjects.inbox("e"))
+    append = owner.world.store
+
+    def refuse(_message: Append) -> Any:
+        raise PublishFailed("no")
+
+    owner.world.store = refuse
+    with pytest.raises(PublishFailed):
+        await hear(owner.partition, subjects.INBOX, entry)
+    owner.world.store = append
+    await hear(owner.partition, subjects.INBOX, entry)
+    await owner.work()
+
+    assert await owner.runs() == 1
+
+
+async def test_an_idle_trigger_leaves_memory_and_comes_back_from_its_snapshot():
+    """After so many facts that it was saved; what it knows is the same."""
+    owner = Owner()
+    await owner.begin(CRON)
+    for _ in range(150):
+        await owner.pass_time(MINUTE)
+        await owner.work()
+    owner.clock.advance(1)
+    await owner.partition.park(idle_ms=0)
+
+    assert await owner.outside.documents(subjects.SNAPSHOTS).get("trigger=t") is not None
+
+    await owner.pass_time(MINUTE)
+    await owner.work()
+
+    assert await owner.runs() == 151
+    assert len({fire.fired_at for fire in await owner.client.fires("t", 500)}) == 151
