@@ -100,6 +100,7 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
             loop = output_of(*load, "spin", "100", "5", "1")
             loops = output_of(*load, "spin", "50", "20", "20")
         tokens = output_of("-m", "tests.bench.tokens", broker.url, "10")
+        schedules = output_of("-m", "tests.bench.schedules", broker.url, "10")
     finally:
         broker.remove()
     return {
@@ -109,6 +110,7 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
         "ms_per_iteration": loop["ms_p50"] / 100,
         "iterations_per_s": loops["runs_per_s"] * 50,
         **{f"tokens_{name}": value for name, value in tokens.items()},
+        **{f"schedules_{name}": value for name, value in schedules.items()},
     }
 
 
@@ -151,6 +153,8 @@ def main() -> None:
         say("10 token streams of 200/s, p50", ours["tokens_many_ms_p50"], "ms"),
         say("the same, p99", ours["tokens_many_ms_p99"], "ms"),
         say("chunks emitted in a tight loop", ours["tokens_chunks_per_s"], "chunks/s"),
+        say("100 schedules of one second, lateness p50", ours["schedules_ms_p50"], "ms"),
+        say("the same, p99", ours["schedules_ms_p99"], "ms"),
         say("pure fold, chain of 5", fold(5), "events/s"),
         say("pure fold, chain of 1,000", fold(1000), "events/s"),
     ]  # fmt: skip

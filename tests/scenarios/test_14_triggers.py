@@ -150,6 +150,10 @@ async def test_s281_every_message_starts_one_run_whoever_is_killed(broker, tmp_p
         outside = await JetStream.open(broker.url, name="test")
         client = Client(outside)
         try:
+            [decorated] = await client.triggers()
+
+            assert (decorated.id, decorated.source) == ("new-year", "app:triggers")
+
             trigger = Trigger(id="t", workflow="note", on=Subject(event="e"), filter="odd")
             await client.set_trigger(trigger)
 
