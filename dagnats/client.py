@@ -155,10 +155,11 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
             RunNotFound.
             RequestError: it was scheduled, and was cancelled before.
         """
-        if await self.closed_mark(run_id) is not None:
+        if not await self._exists(run_id):
+            if await cancel_start(self.outside, run_id, reason):
+                return True
+        elif await self.closed_mark(run_id) is not None:
             return False
-        if not await self._exists(run_id) and await cancel_start(self.outside, run_id, reason):
-            return True
         subject = subjects.fact(self._partition(run_id), run_id, "client")
         await self.outside.log.append(
             [Append(subject, encode(CancelRequested(reason=reason)), f"{run_id}:cancel")]

@@ -37,6 +37,7 @@ When = datetime | timedelta | str
 _record = msgspec.json.Decoder(ScheduledRecord)
 _LOOKS: Final = 100
 _PAUSE_S: Final = 0.05
+_LOOK_S: Final = 0.2
 
 
 def due_ms(when: When, now_ms: int) -> int:
@@ -186,6 +187,14 @@ class ScheduledStarts:
         found = [_record.decode(value) for value, _ in entries.values()]
         kept = [each for each in found if workflow in ("", each.workflow_id)]
         return sorted(kept, key=lambda each: each.run_at)[:SCHEDULED_LISTED_MAX]
+
+    async def wait_started(self, run_id: str) -> None:
+        """Wait until a scheduled start has had its time, or was cancelled."""
+        while True:
+            record = await self.scheduled_start(run_id)
+            if record is None or record.status != SCHEDULED:
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def scheduled_start(self, run_id: str) -> ScheduledRecord | None:
         """One of them; None when there is none of this id: it has fired, or was never asked for."""

@@ -18,9 +18,12 @@ from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
 from dagnats.core.triggers.model import (
+    Cron,
+    External,
     Http,
     Subject,
     Trigger,
+    Webhook,
     entity_of,
     fired_run_id,
 )
@@ -40,6 +43,10 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact, run_of
 from dagnats.wire.messages import ClosedMark, FiredMark
 
+__all__ = [
+    "Cron", "External", "FireView", "Http", "Subject", "Trigger", "TriggerRequests", "TriggerView", "Webhook",
+    "read_trigger_state",
+]  # fmt: skip
 _mark = msgspec.json.Decoder(FiredMark)
 _closed = msgspec.json.Decoder(ClosedMark)
 _state = msgspec.json.Decoder(TriggerState)

@@ -43,6 +43,14 @@ async def fetch(url: str) -> Page:
     return Page(url)
 
 
+@app.cron("@daily", tz="Europe/Berlin", overlap="skip")
+@app.on_event("page.added", filter="size > 1")
+@app.task
+async def nightly(days: int = 1) -> Page:
+    """Started by triggers; what it is stays."""
+    return Page(str(days))
+
+
 @app.task(retry=Retry(5, on=(OSError,)), timeout="30s", singleton=True)
 def measure(ctx: Context[None], page: Page) -> int:
     """Plain, with options and a context."""

@@ -98,6 +98,8 @@ async def _start_and_wait(asked: Start, watches: bool, url: str | None, as_json:
         run_id = await _start(client, asked)
         if not as_json:
             click.echo(f"run {run_id}", err=True)
+        if asked.run_at:
+            await client.wait_started(run_id)
         if watches and not as_json:
             await watch(client, run_id)
         return tell_end(await ended(client, run_id, None), as_json)

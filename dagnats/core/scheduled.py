@@ -49,7 +49,15 @@ class StartNow(Struct, frozen=True):
     asked: StartScheduled
 
 
-StartCommand = ArmTimer | StartNow
+class TellCancelled(Struct, frozen=True):
+    """Tell whoever waits for the run that it will never be."""
+
+    run: str
+    workflow: str
+    reason: str
+
+
+StartCommand = ArmTimer | StartNow | TellCancelled
 
 
 def fold_start(state: ScheduledStart, event: Event) -> tuple[ScheduledStart, list[StartCommand]]:
@@ -61,7 +69,8 @@ def fold_start(state: ScheduledStart, event: Event) -> tuple[ScheduledStart, lis
     if state.status != SCHEDULED or state.asked is None:
         return state, []
     if isinstance(fact, StartCancelled):
-        return replace(state, status=CANCELLED), []
+        gone = TellCancelled(state.run, state.asked.workflow, fact.reason)
+        return replace(state, status=CANCELLED), [gone]
     if isinstance(fact, TimerFired):
         return replace(state, status=FIRED), [StartNow(state.run, state.asked)]
     return state, []

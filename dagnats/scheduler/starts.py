@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dagnats.core.commands import ArmTimer
 from dagnats.core.events import Event, RunStarted
-from dagnats.core.scheduled import FIRED, ScheduledStart, StartCommand, StartNow, fold_start
+from dagnats.core.scheduled import (
+    CANCELLED,
+    FIRED,
+    ScheduledStart,
+    StartCommand,
+    StartNow,
+    TellCancelled,
+    fold_start,
+)
+from dagnats.core.state import StepError
 from dagnats.errors import CodecError
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
@@ -13,6 +22,7 @@ from dagnats.scheduler.effects import Keep
 from dagnats.scheduler.timers import armed
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact
+from dagnats.wire.messages import ClosedMark
 
 
 class Starts:
@@ -46,6 +56,18 @@ class Starts:
                 return armed(subject, self._number, command.run, command.due_ms)
             case StartNow():
                 return await self._start(command)
+            case TellCancelled():
+                return self._closed(command)
+
+    def _closed(self, command: TellCancelled) -> Append:
+        """The closing mark of a run that never began."""
+        reason = command.reason or "cancelled before it was started"
+        mark = ClosedMark(
+            status=CANCELLED, workflow=command.workflow, error=StepError(reason, CANCELLED)
+        )
+        place = subjects.partition_of(command.run, self._outside.log.partitions)
+        subject = subjects.mark(place, command.run, "closed")
+        return Append(subject, encode(mark), f"{command.run}:closed")
 
     async def _start(self, command: StartNow) -> Append | None:
         """The run's first fact; None when it has one already."""

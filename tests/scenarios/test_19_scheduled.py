@@ -9,7 +9,13 @@ import pytest
 
 from dagnats import App
 from dagnats.client import Client
-from dagnats.errors import InvalidInput, RequestError, RunAlreadyStarted, RunNotFound
+from dagnats.errors import (
+    InvalidInput,
+    RequestError,
+    RunAlreadyStarted,
+    RunCancelled,
+    RunNotFound,
+)
 from dagnats.jetstream.outside import JetStream
 from dagnats.testing import in_memory, virtual_time
 from tests.scenarios.test_14_triggers import APP, kill_a_scheduler, restart
@@ -61,6 +67,8 @@ async def test_s419_cancelled_before_its_time():
         other = await note.start(id="other", run_at="1500ms")
 
         assert await handle.cancel("not needed")
+        with pytest.raises(RunCancelled, match="not needed"):  # who waits is told at once
+            await handle.result(10)
         with pytest.raises(RequestError, match="was cancelled before"):
             await handle.cancel()
         with pytest.raises(RunAlreadyStarted):
