@@ -18,8 +18,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tests.mutants.faults import FAULTS, Fault
+from tests.mutants.entities import ENTITY_FAULTS
+from tests.mutants.faults import FAULTS as RUN_FAULTS
+from tests.mutants.faults import Fault
 
+FAULTS = (*RUN_FAULTS, *ENTITY_FAULTS)
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = (
     "tests/unit/core", "tests/unit/scheduler", "tests/histories", "tests/laws",
