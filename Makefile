@@ -8,11 +8,12 @@ CODE = dagnats tests examples contrib
 PYTEST = $(BIN)/python -m pytest -q
 PARALLEL = -n auto --maxprocesses 4
 SIM_RUNS ?= 1000000
+DURATION ?= 600
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types arch unit laws sim integration conformance \
-	faults documents tidy bench mutants lowest clean
+	faults chaos documents tidy bench mutants lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +85,9 @@ conformance: setup ## one suite per port, on memory and on JetStream
 
 faults: setup ## kills, restarts, full disks; long variants included
 	$(PYTEST) tests/faults $(PARALLEL) --timeout 600
+
+chaos: setup ## ten minutes of killed workers, and the count (DURATION=seconds)
+	$(BIN)/python -m tests.chaos $(DURATION)
 
 documents: setup ## code blocks, commands, links and names in the docs
 	$(PYTEST) tests/documents

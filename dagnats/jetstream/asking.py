@@ -1,4 +1,4 @@
-"""Requests on a link: many answers to one question, asked again after a lost connection."""
+"""Requests on a link: many answers to one question, asked again after a lost connection or leader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from dagnats.errors import BrokerUnavailable, OutsideError
 from dagnats.jetstream.frames import Heard, status_of
 
 NO_RESPONDERS: Final = 503
+_NOT_AVAILABLE: Final = b'"err_code":10008'  # JetStream's own leader is being chosen
 _LEADERLESS_S: Final = 0.25  # between questions to a cluster that is choosing a leader
+_SILENT_S: Final = 1.0  # a question to a leader that has gone is never answered: ask who leads now
 
 
 class ApiError(OutsideError):
@@ -38,8 +40,22 @@ class Answer(Struct, frozen=True):
         return status_of(self.headers)
 
 
+def unheard(answer: Answer) -> bool:
+    """Whether nobody was there to answer."""
+    return answer.status == NO_RESPONDERS
+
+
+def leaderless(answer: Answer) -> bool:
+    """Whether an answer of the API says that nobody leads for the moment."""
+    return unheard(answer) or _NOT_AVAILABLE in answer.payload
+
+
 class _Dropped(Exception):
     """The connection went away while a request was open."""
+
+
+class _Silent(Exception):
+    """Nothing was heard for a while, in a cluster."""
 
 
 class _Waiting:
@@ -112,8 +128,9 @@ class Questions:
         last: Callable[[Answer], bool],
         headers: Iterable[tuple[str, str]],
         timeout_ms: int,
+        again: Callable[[Answer], bool],
     ) -> list[Answer]:
-        """Ask; collect answers until the last. Asked again when the connection goes away meanwhile.
+        """Ask; collect answers until the last. Asked again when the connection or the leader goes away meanwhile.
 
         Raises:
             BrokerUnavailable: nothing answered in time.
@@ -124,9 +141,9 @@ class Questions:
                     await self._link.came_back.wait()
                     try:
                         answers = await self._ask_once(subject, payload, headers, last)
-                    except _Dropped:
+                    except (_Dropped, _Silent):
                         continue
-                    if answers[-1].status != NO_RESPONDERS or not self._link.clustered:
+                    if not self._link.clustered or not again(answers[-1]):
                         return answers
                     await asyncio.sleep(_LEADERLESS_S)
         except TimeoutError:
@@ -147,6 +164,11 @@ class Questions:
         waiting = self._waiting[token.encode()] = _Waiting(last)
         try:
             self._link.publish(subject, payload, f"{self._inbox}.{token}", headers)
+            while self._link.clustered and not waiting.future.done():
+                heard = len(waiting.answers)
+                await asyncio.wait((waiting.future,), timeout=_SILENT_S)
+                if not waiting.future.done() and len(waiting.answers) == heard:
+                    raise _Silent
             await waiting.future
         finally:
             del self._waiting[token.encode()]

@@ -1,7 +1,13 @@
-"""Reading stored messages without a consumer: direct get."""
+"""Reading stored messages without a consumer: direct get.
+
+In a cluster any replica answers a direct get, and a follower may lag behind. So there the last message of
+a subject comes from the stream's leader, and the leader is asked before anything is taken for missing.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -18,13 +24,15 @@ from dagnats.jetstream.frames import (
     rfc3339,
 )
 from dagnats.jetstream.link import Link
-from dagnats.limits import HISTORY_BATCH_MAX
+from dagnats.limits import HISTORY_BATCH_MAX, PUBLISH_TIMEOUT_MS
 from dagnats.ports import Entry
 from dagnats.wire import subjects as names
 
 _END_OF_BATCH: Final = 204
 _NOT_FOUND: Final = 404
 _SUBJECTS_MAX: Final = 1000  # the server answers for 1,024 at most
+_NO_MESSAGE: Final = 10037
+_LAGGING_S: Final = 0.05
 
 
 class Record(Struct, frozen=True):
@@ -49,27 +57,59 @@ async def get(link: Link, stream: str, seq: int) -> Record | None:
     [answer] = await link.exchange(
         f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": seq}).encode()
     )
-    return _record(answer, stream)
+    found = _record(answer, stream)
+    return await from_leader(link, stream, seq=seq) if found is None and link.clustered else found
 
 
 async def last(link: Link, stream: str, subject: str) -> Record | None:
     """The last message of a literal subject."""
+    if link.clustered:
+        return await from_leader(link, stream, last_by_subj=subject)
     [answer] = await link.exchange(
         f"$JS.API.DIRECT.GET.{stream}", json.dumps({"last_by_subj": subject}).encode()
     )
     return _record(answer, stream)
 
 
+async def from_leader(link: Link, stream: str, **what: Any) -> Record | None:
+    """One message (by ``seq``, ``last_by_subj``, or ``seq`` and ``next_by_subj``) from the stream's leader."""
+    try:
+        found = (await link.api(f"STREAM.MSG.GET.{stream}", what, timeout_ms=PUBLISH_TIMEOUT_MS))[
+            "message"
+        ]
+    except ApiError as refused:
+        if refused.code == _NO_MESSAGE:
+            return None
+        raise
+    headers = base64.b64decode(found.get("hdrs", ""))
+    return Record(
+        Entry(
+            seq=int(found["seq"]),
+            at_ms=milliseconds(found["time"]),
+            subject=found["subject"],
+            payload=base64.b64decode(found.get("data", "")),
+            msg_id=header(headers, names.MSG_ID.encode()),
+        ),
+        headers,
+    )
+
+
 async def read(link: Link, stream: str, subject: str, after_seq: int = 0) -> list[Record]:
     """Every message of a subject filter after a sequence, in order."""
     found: list[Record] = []
     start = after_seq + 1
-    while True:
+    more = True
+    while more:
         part, more = await page(link, stream, subject, start)
         found += part
-        if not more:
-            return found
-        start = part[-1].entry.seq + 1
+        start = part[-1].entry.seq + 1 if part else start
+    while link.clustered:  # what the replica that answered does not have yet
+        record = await from_leader(link, stream, seq=start, next_by_subj=subject)
+        if record is None:
+            break
+        found.append(record)
+        start = record.entry.seq + 1
+    return found
 
 
 async def page(
@@ -84,9 +124,17 @@ async def page(
 
 async def first_since(link: Link, stream: str, subject: str, since_ms: int) -> Record | None:
     """The first message of a subject filter from a time on."""
-    start = rfc3339(since_ms)
-    found, _ = await _ask(link, stream, {"start_time": start, "next_by_subj": subject, "batch": 1})
-    return found[0] if found else None
+    body = {"start_time": rfc3339(since_ms), "next_by_subj": subject, "batch": 1}
+    while True:
+        found, _ = await _ask(link, stream, body)
+        if found or not link.clustered:
+            return found[0] if found else None
+        newest = await from_leader(link, stream, last_by_subj=subject)
+        if newest is None or newest.entry.at_ms < since_ms:
+            return None
+        await asyncio.sleep(
+            _LAGGING_S
+        )  # leaders cannot be asked by time: a replica catches up soon
 
 
 async def last_of_each(
@@ -102,6 +150,11 @@ async def last_of_each(
             body["up_to_seq"] = up_to_seq
         part, _ = await _ask(link, stream, body)
         found += part
+    if link.clustered and not up_to_seq:
+        known = {record.entry.subject for record in found}
+        missing = [subject for subject in subjects if subject not in known]
+        asked = [await from_leader(link, stream, last_by_subj=subject) for subject in missing]
+        found += [record for record in asked if record]
     return found
 
 

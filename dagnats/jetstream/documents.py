@@ -35,8 +35,9 @@ class JetStreamDocuments:
         return found.entry.payload, found.entry.seq
 
     async def put(self, key: str, value: bytes) -> int:
-        """Write; return the revision."""
-        return (await self._publisher.publish(Append(self._subject(key), value))).seq
+        """Write; return the revision. The id lets a lost connection or leader not fail it."""
+        msg_id = self._link.client._nuid.next().decode()
+        return (await self._publisher.publish(Append(self._subject(key), value, msg_id))).seq
 
     async def swap(self, key: str, value: bytes, revision: int) -> int | None:
         """Write if the key is still at ``revision`` (0: not there)."""

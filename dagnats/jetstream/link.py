@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 
-from dagnats.jetstream.asking import Answer, ApiError, Questions
+from dagnats.jetstream.asking import Answer, ApiError, Questions, leaderless, unheard
 from dagnats.jetstream.frames import FrameReader, Heard, publish_frame
 from dagnats.limits import REQUEST_TIMEOUT_MS
 
@@ -138,6 +138,7 @@ class Link:
         last: Callable[[Answer], bool] = lambda _: True,
         headers: Iterable[tuple[str, str]] = (),
         timeout_ms: int = REQUEST_TIMEOUT_MS,
+        again: Callable[[Answer], bool] = unheard,
     ) -> list[Answer]:
         """Ask; collect answers until the last. Asked again when the connection goes away meanwhile.
 
@@ -145,7 +146,7 @@ class Link:
             BrokerUnavailable: nothing answered in time.
         """
         return await self._questions.ask(
-            subject, payload, last=last, headers=headers, timeout_ms=timeout_ms
+            subject, payload, last=last, headers=headers, timeout_ms=timeout_ms, again=again
         )
 
     async def api(
@@ -158,7 +159,9 @@ class Link:
             BrokerUnavailable: nothing answered.
         """
         payload = b"" if body is None else json.dumps(body).encode()
-        [answer] = await self.exchange(f"$JS.API.{subject}", payload, timeout_ms=timeout_ms)
+        [answer] = await self.exchange(
+            f"$JS.API.{subject}", payload, timeout_ms=timeout_ms, again=leaderless
+        )
         if answer.status:
             raise ApiError(answer.status, "no JetStream answers here", subject)
         found: dict[str, Any] = json.loads(answer.payload)

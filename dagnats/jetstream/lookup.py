@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
 from dagnats.jetstream import direct
-from dagnats.jetstream.asking import ApiError
-from dagnats.jetstream.frames import header, milliseconds
 from dagnats.jetstream.link import Link
 from dagnats.ports import Entry
-from dagnats.wire import subjects as names
 
 _WINDOW_FIRST: Final = 1_000  # sequences; a short list needs no more than one window
 _WINDOW_MAX: Final = 4_000_000
 _GROWTH_MAX: Final = 16
 _BEYOND: Final = 2**31 - 1
-_NO_MESSAGE: Final = 10037
 
 
 async def newest(
@@ -78,21 +73,8 @@ async def _window(
 
 async def last(link: Link, stream: str, subject: str) -> Entry | None:
     """The last message of a filter, from the stream's leader: replicas may lag behind it."""
-    try:
-        answer = await link.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
-    except ApiError as refused:
-        if refused.code == _NO_MESSAGE:
-            return None
-        raise
-    found = answer["message"]
-    headers = base64.b64decode(found.get("hdrs", ""))
-    return Entry(
-        seq=int(found["seq"]),
-        at_ms=milliseconds(found["time"]),
-        subject=found["subject"],
-        payload=base64.b64decode(found.get("data", "")),
-        msg_id=header(headers, names.MSG_ID.encode()),
-    )
+    found = await direct.from_leader(link, stream, last_by_subj=subject)
+    return found.entry if found else None
 
 
 async def subjects_of(link: Link, stream: str, subject: str) -> list[str]:

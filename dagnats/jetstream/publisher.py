@@ -36,6 +36,7 @@ from dagnats.wire import subjects
 IN_FLIGHT_SIZE_MAX_BYTES: Final = 32 * 1024 * 1024
 _SWEEP_S: Final = 0.25
 _HOLD_S: Final = 0.25
+_SILENT_S: Final = 1.0  # in a cluster: the leader may have gone, and what it was sent with it
 _UNANSWERED_S: Final = 0.6  # how long "no responders" may be a server that is still starting
 
 
@@ -53,6 +54,7 @@ class Publisher:
         self._size = 0
         self._tokens = 0
         self._held_until = 0.0
+        self._sent_at = 0.0  # when the oldest that wait were sent
         self._sweeping = False
         self._closed = False
 
@@ -132,6 +134,8 @@ class Publisher:
                     self._refuse_fenced(pending, fence)
                     continue
             pending.sends += 1
+            if not waiting:
+                self._sent_at = self._loop.time()
             waiting[token] = pending
             self._size += len(pending.frame)
             out.append(pending.frame)
@@ -156,6 +160,7 @@ class Publisher:
         if pending is None:
             return
         self._size -= len(pending.frame)
+        self._sent_at = self._loop.time()  # somebody answers
         if self._backlog:
             self._link.plan_write()
         if headers and status_of(headers) == NO_RESPONDERS:
@@ -189,7 +194,7 @@ class Publisher:
 
     def _dropped(self) -> None:
         for token, pending in self._waiting.items():
-            if pending.append.msg_id or pending.append.expect_last is not None:
+            if _repeatable(pending):
                 self._again.append((token, pending))
             else:
                 pending.fail(
@@ -232,8 +237,20 @@ class Publisher:
         while self._backlog and self._backlog[0][1].deadline <= now:
             pending = self._backlog.popleft()[1]
             pending.fail(late(pending, self._link.url))
+        if self._waiting and self._link.clustered and now - self._sent_at > _SILENT_S:
+            self._send_again()
         if self._waiting or self._backlog or self._again:
             self._sweep_later()
+
+    def _send_again(self) -> None:
+        """All that waits, in its order, where sending it twice stores it once."""
+        self._sent_at = self._loop.time()
+        for token, pending in list(self._waiting.items()):
+            if _repeatable(pending):
+                del self._waiting[token]
+                self._size -= len(pending.frame)
+                self._again.append((token, pending))
+        self._link.plan_write()
 
     def close(self) -> None:
         """Fail what has no answer; take nothing more."""
@@ -247,3 +264,8 @@ class Publisher:
                     f"the connection was closed before {pending.append.subject} was stored"
                 )
             )
+
+
+def _repeatable(pending: Pending) -> bool:
+    """Whether the server tells a second sending from the first."""
+    return bool(pending.append.msg_id) or pending.append.expect_last is not None

@@ -84,6 +84,20 @@ async def test_one_of_two_schedulers_killed(broker, tmp_path):
         assert await s.load.judge() == {}
 
 
+async def test_two_of_three_schedulers_killed_one_after_the_other(broker, tmp_path):
+    """The last one does the rest, and nothing runs twice."""
+    async with scene(broker, tmp_path, schedulers=3) as s:
+
+        async def kill() -> None:
+            victim = s.random.choice(s.fleet.schedulers)
+            s.fleet.gone(victim)
+            victim.kill()
+
+        await endure(s, kill, kills=2, seconds=5)
+        assert len(s.fleet.schedulers) == 1
+        assert await s.load.judge() == {}
+
+
 async def test_the_server_killed_at_random(broker, tmp_path):
     """The server dies three times under load: what was confirmed is there, and everybody goes on."""
     async with scene(broker, tmp_path) as s:

@@ -101,3 +101,11 @@ async def test_a_scheduler_stopped_for_a_minute_changes_nothing(broker, tmp_path
     """The same for 60 s."""
     async with scene(broker, tmp_path, schedulers=2) as s:
         await paused_under_load(s, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_scheduler_stopped_for_ten_minutes_changes_nothing(broker, tmp_path):
+    """The same for 10 minutes: longer than anything that is remembered by time."""
+    async with scene(broker, tmp_path, schedulers=2) as s:
+        await paused_under_load(s, 600)

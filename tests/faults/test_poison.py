@@ -160,3 +160,31 @@ async def test_subjects_that_are_none_of_ours(broker, tmp_path):
         await others_go_on(s)
         assert len((await s.load.client.runs(limit=100)).runs) >= 60
         assert await s.load.judge() == {}
+
+
+async def test_poison_everywhere_else(broker, tmp_path):
+    """Garbage among signals, events, timers, streams, dead letters and hooks, and to whoever listens live."""
+    async with scene(broker, tmp_path, workers=1) as s:
+        await s.load.start(5)
+        outside = s.load.client.outside
+        [run, *_] = s.load.started
+        partition = subjects.partition_of(run, outside.log.partitions)
+        stored = [
+            subjects.signal(partition, run, "go"), subjects.signal(3, "unknown", "go"),
+            subjects.inbox("paid"), subjects.due(partition, run), subjects.due(3, "unknown"),
+            subjects.stream(run, "s0", "1"), subjects.dead("hop", run, "s0"),
+            subjects.mark(partition, "unknown", "closed"), "dagnats.hook.x", "dagnats.cron.x", "dagnats.timer.0.x",
+        ]  # fmt: skip
+        heard = [
+            subjects.live(run), subjects.ask(run), subjects.handover("nobody"),
+            *(subjects.settled(w.name) for w in s.fleet.workers),
+        ]  # fmt: skip
+        bodies = garbage()
+        for subject in stored:
+            await outside.log.append([Append(subject, body) for body in bodies])
+        for subject in heard:
+            for body in bodies:
+                outside.link.publish(subject, body)
+        await outside.link.settle()
+        await others_go_on(s)
+        assert await s.load.judge() == {}

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.support.broker import Broker
+from tests.support.cluster import Cluster
 from tests.support.deployment import eventually
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ class Fleet:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: Broker | Cluster,
         directory: Path,
         app: str,
         environment: dict[str, str],
@@ -159,7 +160,7 @@ class Fleet:
 
 @asynccontextmanager
 async def fleet(
-    broker: Broker,
+    broker: Broker | Cluster,
     directory: Path,
     *,
     app: str,

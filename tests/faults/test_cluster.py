@@ -1,0 +1,94 @@
+"""Three servers, three replicas: a node that is lost, whichever it is, loses nothing and holds nothing up for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from dagnats.wire import subjects
+from tests.faults.load import Scene, scene
+from tests.support.cluster import NODES, Cluster, leader
+
+pytestmark = [pytest.mark.faults]
+
+PROGRESS_MAX_S = (
+    20  # aimed at are 10 s, of which electing leaders takes 4 to 9; the rest is for a busy machine
+)
+SILENT_MAX_S = 45  # nobody is told that a silent node is gone
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """A cluster of a test's own."""
+    made = Cluster()
+    try:
+        yield await made.start().ready()
+    finally:
+        made.remove()
+
+
+async def progress(s: Scene, since: float, within: float) -> float:
+    """The time until a run that is started now has completed, counted from the fault."""
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                await s.load.start(1)
+                break
+            except Exception:
+                await asyncio.sleep(0.1)
+        newest = list(s.load.started)[-1]
+        await s.load.client.handle(newest).result(within)
+    return time.monotonic() - since
+
+
+async def lose(
+    cluster: Cluster, directory: Path, *, leading: bool,
+    fault: Callable[[str], None], mend: Callable[[str], None],
+    within: float = PROGRESS_MAX_S,
+) -> None:  # fmt: skip
+    """Load, a node lost in the middle of it, progress without it, its return, and the count of what was done."""
+    async with scene(cluster, directory, schedulers=2, DAGNATS_REPLICAS=str(NODES)) as s:
+        info = await s.load.client.outside.link.api(f"STREAM.INFO.{subjects.EVENTS}")
+        assert info["config"]["num_replicas"] == NODES
+        await s.load.start(20)
+        first = await leader(s.load.client.outside, subjects.EVENTS)
+        victim = first if leading else next(name for name in cluster.nodes if name != first)
+        fault(victim)
+        began = time.monotonic()
+        print(
+            f"{victim} lost (leader: {first}): progress after {await progress(s, began, within):.1f} s"
+        )
+        mend(victim)
+        await s.load.start(20)
+        await s.load.complete(60)
+        print(f"{len(await s.load.judge())} tickets ran more than once")
+        assert all(program.alive for program in s.fleet.everybody)
+
+
+async def test_the_leader_of_the_log_killed(cluster, tmp_path):
+    """SIGKILL of the node that leads the log, which comes back later."""
+    nodes = cluster.nodes
+    await lose(
+        cluster, tmp_path, leading=True,
+        fault=lambda n: nodes[n].kill(), mend=lambda n: nodes[n].start(),
+    )  # fmt: skip
+
+
+async def test_a_follower_killed(cluster, tmp_path):
+    """SIGKILL of a node that follows."""
+    nodes = cluster.nodes
+    await lose(
+        cluster, tmp_path, leading=False,
+        fault=lambda n: nodes[n].kill(), mend=lambda n: nodes[n].start(),
+    )  # fmt: skip
+
+
+async def test_a_node_cut_off_and_healed(cluster, tmp_path):
+    """The leader says nothing for a while, with all connections open, and then takes up where it was."""
+    await lose(
+        cluster, tmp_path, leading=True, fault=cluster.cut_off, mend=cluster.heal, within=SILENT_MAX_S,
+    )  # fmt: skip
