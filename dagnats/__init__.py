@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SignalRefused,
         SignalTimeout,
     )
+    from dagnats.flow_control import Concurrency, Priority, Rate
     from dagnats.outcome import Cancelled, Continue, ContinueAsNew, Fail, Plan, Retry, Step
     from dagnats.steps import (
         agent,
@@ -56,6 +57,7 @@ __all__ = [
     "Cancelled",
     "ChunkView",
     "Client",
+    "Concurrency",
     "Context",
     "Continue",
     "ContinueAsNew",
@@ -67,6 +69,8 @@ __all__ = [
     "InvalidInput",
     "OutsideError",
     "Plan",
+    "Priority",
+    "Rate",
     "RequestError",
     "ResultTimeout",
     "Retry",
@@ -98,12 +102,15 @@ _HOMES = {
     "Cancelled": "outcome",
     "ChunkView": "streaming",
     "Client": "client",
+    "Concurrency": "flow_control",
     "Context": "context",
     "Continue": "outcome",
     "ContinueAsNew": "outcome",
     "Fail": "outcome",
     "Handle": "client",
     "Plan": "outcome",
+    "Priority": "flow_control",
+    "Rate": "flow_control",
     "Retry": "outcome",
     "Step": "outcome",
     "Superseded": "streaming",

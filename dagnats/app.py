@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
+from dagnats.background import Background
 from dagnats.client import Client
 from dagnats.configs import CancelOn, loop_config, planner_config, watches
 from dagnats.context import Context
@@ -17,9 +17,18 @@ from dagnats.core.durations import Duration
 from dagnats.core.model import LoopConfig, PlannerConfig, Sticky, Workflow
 from dagnats.decorators import LoopDecorator, PlannerDecorator, TaskDecorator
 from dagnats.errors import DefinitionError, DuplicateName
+from dagnats.flow_control import (
+    AtOnce,
+    PerTime,
+    Priority,
+    Singleton,
+    priority_rules,
+    run_limits,
+    task_limits,
+)
 from dagnats.jetstream.outside import JetStream
 from dagnats.limits import PLAN_STEPS_MAX
-from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown
+from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown, whole_number
 from dagnats.outcome import Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
@@ -29,7 +38,11 @@ from dagnats.workflow import Flow
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_TASK_OPTIONS = ("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities")
+_LIMIT_OPTIONS = ("concurrency", "rate", "key")
+_TASK_OPTIONS = (
+    *("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities"),
+    *_LIMIT_OPTIONS,
+)
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
 _PLANNER_OPTIONS = (
     *(name for name in _TASK_OPTIONS if name != "singleton"),
@@ -37,15 +50,9 @@ _PLANNER_OPTIONS = (
 )
 _SCHEMA_OPTIONS = ("input_schema", "output_schema")
 _WORKFLOW_OPTIONS = (
-    "name",
-    "timeout",
-    "version",
-    "retry",
-    "idempotency_key",
-    "cancel_on",
-    "sticky",
-    *_SCHEMA_OPTIONS,
-)
+    "name", "timeout", "version", "retry", "idempotency_key", "cancel_on", "sticky", "max_runs", "max_steps",
+    "rate", "key", "singleton", "priority", *_SCHEMA_OPTIONS,
+)  # fmt: skip
 
 
 class App(Triggering):
@@ -63,7 +70,7 @@ class App(Triggering):
         self._clients: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, asyncio.Future[Client]
         ] = weakref.WeakKeyDictionary()
-        self._background: _Background | None = None
+        self._background: Background | None = None
 
     def __repr__(self) -> str:
         return f"<app {self.name}: {len(self.tasks)} tasks, {len(self.workflows())} workflows>"
@@ -89,6 +96,7 @@ class App(Triggering):
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
         capabilities: Sequence[str] = (),
+        concurrency: AtOnce | None = None, rate: PerTime | None = None, key: str = "",
     ) -> TaskDecorator: ...  # fmt: skip
 
     def task(self, function: Any = None, **options: Any) -> Any:
@@ -98,8 +106,11 @@ class App(Triggering):
             function: The handler: ``async def``, or plain ``def``, which runs in a thread.
             **options: ``name`` (default: the function's), ``retry`` (a ``Retry`` or a number of executions;
                 default: none), ``timeout`` of one execution (default: none), ``group`` of workers, ``metadata``,
-                ``singleton``: one execution at a time, over all workers, ``capabilities``:
-                ``["control-plane"]``, where the deployment's policy grants it.
+                ``singleton``: one execution at a time, over all workers; ``capabilities``:
+                ``["control-plane"]``, where the deployment's policy grants it; ``concurrency``: how many tickets
+                are out at once, over all runs (a number, a ``Concurrency``, or several); ``rate``: how many in a
+                time (``"10/s"``, a ``Rate``, or several); ``key``: a path into the input, for each of whose values
+                a plain number or rate holds.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
@@ -116,7 +127,9 @@ class App(Triggering):
         loop_delay: Duration | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
-        capabilities: Sequence[str] = (), **unknown: Any,
+        capabilities: Sequence[str] = (),
+        concurrency: AtOnce | None = None, rate: PerTime | None = None, key: str = "",
+        **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
         """Register a function that runs again and again until it returns a value instead of ``Continue``.
 
@@ -125,14 +138,17 @@ class App(Triggering):
             max_duration: For the whole loop, from its first dispatch.
             loop_delay: Pause between iterations.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
-                ``group``, ``metadata``, ``capabilities`` and ``singleton`` (one iteration at a time; runs
-                may take turns).
+                ``group``, ``metadata``, ``capabilities``, ``singleton`` (one iteration at a time; runs may
+                take turns), ``concurrency``, ``rate`` and ``key`` (each iteration is a ticket).
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
             singleton: See ``name``.
             capabilities: See ``name``.
+            concurrency: See ``name``.
+            rate: See ``name``.
+            key: See ``name``.
             *_bare: Nothing: ``@app.agent_loop`` alone would be a loop without a bound.
             **unknown: Refused, with a guess at what was meant.
 
@@ -149,6 +165,9 @@ class App(Triggering):
             "metadata": metadata,
             "singleton": singleton,
             "capabilities": capabilities,
+            "concurrency": concurrency,
+            "rate": rate,
+            "key": key,
         }
         decorate: Any = lambda decorated: _registered(self, decorated, options, loop)  # noqa: E731
         return decorate
@@ -204,7 +223,9 @@ class App(Triggering):
     def workflow(
         self, *, name: str = "", timeout: Duration | None = None, version: str = "1",
         retry: Retry | int | None = None, idempotency_key: str = "", cancel_on: Sequence[CancelOn] = ...,
-        sticky: Sticky = "", input_schema: Mapping[str, Any] | None = ...,
+        sticky: Sticky = "", max_runs: AtOnce | None = None, max_steps: int = 0, rate: PerTime | None = None,
+        key: str = "", singleton: bool | Singleton = False, priority: Priority | None = None,
+        input_schema: Mapping[str, Any] | None = ...,
         output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
 
@@ -216,8 +237,12 @@ class App(Triggering):
             **options: ``name``, ``timeout`` of a whole run, ``version``, ``retry`` for steps that have none,
                 ``idempotency_key``: a path into the input whose value names the run; ``cancel_on``: events that cancel
                 a run (``CancelOn``); ``sticky``: ``"soft"`` or ``"hard"``, to have a run's steps on one worker, if
-                it has room or whatever happens; ``input_schema`` and ``output_schema``: instead of those of
-                the annotations; None for none.
+                it has room or whatever happens; ``max_runs``: how many runs at once, others wait (a number, a
+                ``Concurrency``, or several); ``rate``: how many begin in a time; ``singleton``: one at a time, and
+                others are not let in (``"skip"``), or replace it (``"cancel-in-progress"``); ``key``: a path into the
+                input, for each of whose values these hold; ``priority``: which go first (``Priority``);
+                ``max_steps``: how many steps of a run are under way at once; ``input_schema`` and
+                ``output_schema``: instead of those of the annotations; None for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -243,6 +268,9 @@ class App(Triggering):
             idempotency_key=given.get("idempotency_key") or "",
             cancel_on=watches(f"workflow {name}", given.get("cancel_on") or ()),
             sticky=given.get("sticky") or "",
+            limits=run_limits(f"workflow {name}", given),
+            max_steps=whole_number(f"workflow {name}: max_steps", given.get("max_steps") or 0),
+            priority=priority_rules(f"workflow {name}", given.get("priority")),
             schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow
@@ -305,7 +333,7 @@ class App(Triggering):
         """Run async work from plain code, on one background loop of this app, and wait for it."""
         if self._background is None or self._background.pid != os.getpid():
             # A fork takes no threads along: the loop of the parent would never answer here.
-            self._background = _Background()
+            self._background = Background()
         return self._background.run(work)
 
 
@@ -329,6 +357,7 @@ def _registered(
         config=config,
         singleton=_flag(f"{where}: singleton", given.get("singleton")),
         capabilities=capabilities_of(given.get("capabilities") or (), where),
+        limits=task_limits(where, given),
     )
     task: Task[..., Any] = Task(app, function, name, options)
     if name in app.tasks:
@@ -360,23 +389,3 @@ def connected(app: App, client: Client) -> Iterator[None]:
         del clients[loop]
         if before is not None:
             clients[loop] = before
-
-
-class _Background:
-    """One event loop in one daemon thread: the sync door."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="dagnats-client", daemon=True
-        )
-        self._thread.start()
-
-    def run(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        async def call() -> Any:
-            return await work()
-
-        if threading.current_thread() is self._thread:
-            raise DefinitionError("the sync door was used inside itself; write `await` here")
-        return asyncio.run_coroutine_threadsafe(call(), self._loop).result()

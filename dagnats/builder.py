@@ -19,13 +19,30 @@ from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, St
 from dagnats.core.model import CancelOn as Watch
 from dagnats.core.validate import problems_of
 from dagnats.errors import DefinitionError
-from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown, texts
+from dagnats.flow_control import (
+    AtOnce,
+    PerTime,
+    Priority,
+    Singleton,
+    priority_rules,
+    run_limits,
+    task_limits,
+)
+from dagnats.options import (
+    capabilities_of,
+    milliseconds,
+    policy_of,
+    refuse_unknown,
+    texts,
+    whole_number,
+)
 from dagnats.outcome import Retry
 from dagnats.task import Task
 
 _PLACE_OPTIONS = ("after", "input", "skip_if", "when", "on_failure")
 _RUN_OPTIONS = ("timeout", "retry", "compensate", "group", "metadata", "singleton", "capabilities")
-_TASK_OPTIONS = ("task", *_PLACE_OPTIONS, *_RUN_OPTIONS)
+_LIMIT_OPTIONS = ("concurrency", "rate", "key")
+_TASK_OPTIONS = ("task", *_PLACE_OPTIONS, *_RUN_OPTIONS, *_LIMIT_OPTIONS)
 _CHILD_OPTIONS = (*_PLACE_OPTIONS, "timeout", "retry", "compensate", "metadata")
 
 
@@ -65,7 +82,9 @@ def _step_of(
 ) -> Step:  # fmt: skip
     where = f"step {step_id}"
     refuse_unknown(where, {k: v for k, v in options.items() if k not in known}, known)
-    given = _fields(where, options)
+    limits = task_limits(where, options)
+    given = _fields(where, {k: v for k, v in options.items() if k not in _LIMIT_OPTIONS})
+    given |= {"limits": limits} if limits else {}
     if kind != "task":
         given |= {"kind": kind, "config": config}
     task = options.get("task") or (step_id if "task" in known else "")
@@ -84,6 +103,13 @@ class WorkflowBuilder:
         retry: For steps that have none.
         idempotency_key: A path into the input whose value names the run.
         sticky: ``"soft"`` or ``"hard"``: a run's steps on one worker, if it has room or whatever happens.
+        max_runs: How many runs at once; like ``max_steps``, ``rate``, ``key``, ``singleton`` and ``priority`` as for
+            ``@app.workflow``.
+        max_steps: See ``max_runs``.
+        rate: See ``max_runs``.
+        key: See ``max_runs``.
+        singleton: See ``max_runs``.
+        priority: See ``max_runs``.
         input_schema: JSON Schema that inputs are checked against, at the caller and at the start.
         output_schema: JSON Schema that the output is checked against when the run completes.
     """
@@ -91,8 +117,15 @@ class WorkflowBuilder:
     def __init__(
         self, name: str, *, timeout: Duration | None = None, version: str = "1", retry: Retry | int | None = None,
         idempotency_key: str = "", sticky: Sticky = "", input_schema: Mapping[str, Any] | None = None,
-        output_schema: Mapping[str, Any] | None = None,
+        output_schema: Mapping[str, Any] | None = None, max_runs: AtOnce | None = None, max_steps: int = 0,
+        rate: PerTime | None = None, key: str = "", singleton: bool | Singleton = False,
+        priority: Priority | None = None,
     ) -> None:  # fmt: skip
+        where = f"workflow {name}"
+        said = {"max_runs": max_runs, "rate": rate, "key": key, "singleton": singleton}
+        self._limits = run_limits(where, said)
+        self._max_steps = whole_number(f"{where}: max_steps", max_steps)
+        self._priority = priority_rules(where, priority)
         self._name = name
         self._timeout_ms = milliseconds(f"workflow {name}: timeout", timeout)
         self._version = version
@@ -114,7 +147,8 @@ class WorkflowBuilder:
                 given here win over; default: the step's id), ``after`` (ids of steps),
                 ``input`` (a template), ``timeout``, ``retry``, ``skip_if``, ``when``, ``on_failure`` and
                 ``compensate`` (ids of steps), ``group``, ``metadata``, ``singleton`` (a hint: what counts is
-                the task's own), ``capabilities`` (``["control-plane"]``).
+                the task's own), ``capabilities`` (``["control-plane"]``), ``concurrency``, ``rate`` and ``key`` as
+                for ``@app.task``.
 
         Raises:
             UnknownOption, DefinitionError.
@@ -241,7 +275,8 @@ class WorkflowBuilder:
         workflow = Workflow(
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
-            cancel_on=self._cancel_on, sticky=self._sticky,
+            cancel_on=self._cancel_on, sticky=self._sticky, limits=self._limits, max_steps=self._max_steps,
+            priority=self._priority,
             input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)

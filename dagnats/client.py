@@ -14,12 +14,13 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from dagnats import convert, listing, payloads, reading, streaming
+from dagnats import convert, listing, payloads, reading, starting, streaming
 from dagnats.bulk import Bulk
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
 from dagnats.core.control import reserved_problems
 from dagnats.core.events import CancelRequested, RetryRequested, RunStarted
+from dagnats.core.explain import Reason
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
@@ -27,22 +28,17 @@ from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING
 from dagnats.core.validate import problems_of
 from dagnats.dead import DeadLetters
 from dagnats.errors import (
-    BrokerUnavailable,
-    CodecError,
-    DefinitionError,
-    InvalidInput,
-    ResultTimeout,
-    RunCancelled,
-    RunFailed,
+    BrokerUnavailable, CodecError, DefinitionError, InvalidInput, ResultTimeout, RunCancelled, RunFailed,
 )  # fmt: skip
-from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
+from dagnats.explaining import Explaining
+from dagnats.ids import checked_run_id, new_run_id
 from dagnats.outcome import UNSET
 from dagnats.policies import Policies
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.requests import Decided, Requests
 from dagnats.scheduled import ScheduledStarts, When, cancel_start, due_ms, schedule
-from dagnats.starting import append_start, checked_metadata, definition_of, not_found, start_key
+from dagnats.starting import chosen_run_id, definition_of, not_found, start_key
 from dagnats.triggers import TriggerRequests
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of
@@ -63,7 +59,7 @@ R = TypeVar("R")
 Read = Callable[[Raw], Any]
 
 
-class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
+class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaining):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
@@ -87,13 +83,15 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
         run_at: When | None = None,
+        priority: int = 0,
         read: Read | None = None,
     ) -> Handle[Any]:
         """Start a run of a registered workflow (by name), or of a definition.
 
         ``id`` names the run: a second start with it is refused. ``idempotency_key`` makes the id: a second
         start with it gives the first run's handle. ``run_at`` starts it later: at a time with a zone, or so long from
-        now ("2h"), up to 365 days. ``read`` turns the output's JSON into a value.
+        now ("2h"), up to 365 days. ``priority``: by so many seconds (-600 to 600) it goes before others where runs
+        wait. ``read`` turns the output's JSON into a value.
 
         Raises:
             WorkflowNotFound, InvalidInput, RunAlreadyStarted, PayloadTooLarge.
@@ -105,19 +103,14 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
         if violation:
             raise InvalidInput(f"input of workflow {definition.name}: {violation}")
         key = start_key(definition, raw, idempotency_key)
-        run_id = (
-            checked_run_id(id)
-            if id
-            else run_id_for_key(definition.name, key)
-            if key
-            else new_run_id()
-        )
+        run_id = chosen_run_id(id, definition.name, key)
         fact = RunStarted(
             workflow=definition.name,
             definition=digest,
             input=await payloads.offload(self.outside.blobs, raw, "the input"),
-            metadata=checked_metadata(metadata),
+            metadata=starting.checked_metadata(metadata),
             tags=tuple(tags),
+            priority=starting.checked_priority(priority),
             key=key,
             start=new_run_id() if id is None and not key else "",
         )
@@ -126,7 +119,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
         if due:
             await schedule(self.outside, run_id, fact, due, idempotent=again)
         else:
-            await append_start(self.outside.log, run_id, fact, idempotent=again)
+            await starting.append_start(self.outside.log, run_id, fact, idempotent=again)
         return Handle(self, run_id, read, started=True)
 
     async def register(self, workflow: Workflow) -> str:
@@ -227,7 +220,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests):
         """
         _, fact = await self.forked(run_id, step, iteration, input)
         fork_id = checked_run_id(id) if id else new_run_id()
-        await append_start(self.outside.log, fork_id, fact, idempotent=False)
+        await starting.append_start(self.outside.log, fork_id, fact, idempotent=False)
         return Handle(self, fork_id, started=True)
 
     async def wait_closed(
@@ -352,6 +345,10 @@ class Handle(Generic[R]):
         client = self._client
         now_ms = client.clock.wall_ms()
         return await reading.status(client.outside, client.registry, self.run_id, now_ms)
+
+    async def explain(self) -> list[Reason]:
+        """Why each open step of the run is not done yet: see ``Client.explain``."""
+        return await self._client.explain(self.run_id)
 
     async def history(self) -> list[views.EventView]:
         """Everything that happened to the run, in order.

@@ -111,6 +111,18 @@ RUN_IDLE_MS: Final = 30_000
 CLOSED_REMEMBERED_MAX: Final = 5_000
 SNAPSHOT_EVERY_FACTS: Final = 200
 
+# -- gates ---------------------------------------------------------------------------------------
+GATE_WAITING_MAX: Final = 100_000  # tickets that wait at one gate
+GATE_CHECK_MS: Final = 120_000  # a ticket that was let through is asked after so often
+GATE_SAVED_FACTS: Final = 1_000  # a gate is saved so often, or as often as it has tickets
+LIMITS_MAX: Final = 4  # of one task or workflow
+LIMIT_MAX: Final = 1_000_000
+LIMIT_PERIOD_MAX_MS: Final = 24 * 3_600_000
+GATE_KEY_LENGTH_MAX: Final = 256
+STEPS_AT_ONCE_MAX: Final = 1_000
+PRIORITY_RULES_MAX: Final = 20
+PRIORITY_OFFSET_MAX_S: Final = 600
+
 # -- worker --------------------------------------------------------------------------------------
 WAITING_PER_SLOT_MAX: Final = 4  # handlers that wait for a durable call, for each slot
 CONCURRENCY_DEFAULT: Final = 50

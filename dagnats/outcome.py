@@ -76,6 +76,7 @@ class Step:
             input=input,
             group=usual.group,
             metadata=usual.metadata,
+            limits=usual.limits,
             retry=usual.retry if retry is None else _policy(retry, f"Step {id}"),
             timeout_ms=usual.timeout_ms if timeout is None else _limit(timeout, f"Step {id}"),
             **conditions,
@@ -160,7 +161,8 @@ class Retry(Exception):
     at most five times; with ``on`` only for these exceptions. Jitter takes up to a half of each delay.
 
     As an answer: ``raise Retry(after="30s")`` asks for the next attempt after exactly that time (100 ms to
-    1 h); it counts against the step's policy.
+    1 h); it counts against the step's policy. ``pause_key=True`` has everybody with the same key wait so long, too:
+    what a service means with "429, Retry-After" (the task needs a ``key=``, or a limit).
 
     Raises:
         DefinitionError: the numbers make no policy.
@@ -177,6 +179,7 @@ class Retry(Exception):
         jitter: bool | float = True,
         on: tuple[type[BaseException], ...] | type[BaseException] = (),
         after: Duration | None = None,
+        pause_key: bool = False,
         reason: str = "",
     ) -> None:
         if (
@@ -202,5 +205,8 @@ class Retry(Exception):
         except ValueError as error:
             raise DefinitionError(f"Retry: {error}") from error
         self.on = on if isinstance(on, tuple) else (on,)
+        if pause_key and after is None:
+            raise DefinitionError('Retry(pause_key=True): for how long? give after="30s"')
+        self.pause_key = pause_key
         self.reason = reason
         super().__init__(reason or "retry asked for")

@@ -16,11 +16,23 @@ from dagnats.errors import (
     WorkflowNotFound,
     WrongSequence,
 )
-from dagnats.limits import METADATA_ENTRIES_MAX
+from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
+from dagnats.limits import METADATA_ENTRIES_MAX, PRIORITY_OFFSET_MAX_S
 from dagnats.ports import Append, EventLog
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
+
+
+def chosen_run_id(given: str | None, workflow: str, key: str) -> str:
+    """The id of a run: the one that was asked for, else the one that its idempotency key makes, else a new one.
+
+    Raises:
+        InvalidInput: the one that was asked for cannot be an id.
+    """
+    if given:
+        return checked_run_id(given)
+    return run_id_for_key(workflow, key) if key else new_run_id()
 
 
 async def append_start(log: EventLog, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
@@ -87,6 +99,18 @@ def not_found(run_id: str) -> RunNotFound:
     """The error that there is no such run."""
     text = f"no run {run_id}; `dagnats run list` shows the runs there are"
     return RunNotFound(text, run_id=run_id)
+
+
+def checked_priority(priority: int) -> int:
+    """By how many seconds a run goes before others, as it is stored.
+
+    Raises:
+        InvalidInput: it is no whole number, or out of bounds.
+    """
+    most = PRIORITY_OFFSET_MAX_S
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > most:
+        raise InvalidInput(f"priority={priority!r}; give whole seconds from -{most} to {most}")
+    return priority
 
 
 def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:

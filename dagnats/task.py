@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from dagnats import convert
 from dagnats.client import Client, Handle
 from dagnats.context import Context
-from dagnats.core.model import LoopConfig, PlannerConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import Limit, LoopConfig, PlannerConfig, RetryPolicy, Step, Workflow
 from dagnats.core.validate import name_problems, problems_of
 from dagnats.errors import DefinitionError
 from dagnats.outcome import Continue, ContinueAsNew, Plan
@@ -57,15 +57,9 @@ class TaskOptions:
     """What a decorator was given, checked."""
 
     __slots__ = (
-        "capabilities",
-        "config",
-        "group",
-        "metadata",
-        "retry",
-        "retry_on",
-        "singleton",
+        "capabilities", "config", "group", "limits", "metadata", "retry", "retry_on", "singleton",
         "timeout_ms",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +72,7 @@ class TaskOptions:
         config: LoopConfig | PlannerConfig | None = None,
         singleton: bool = False,
         capabilities: tuple[str, ...] = (),
+        limits: tuple[Limit, ...] = (),
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
@@ -87,6 +82,7 @@ class TaskOptions:
         self.config = config
         self.singleton = singleton
         self.capabilities = capabilities
+        self.limits = limits
 
     @property
     def loop(self) -> LoopConfig | None:
@@ -126,11 +122,13 @@ class Startable(Generic[P, R]):
         metadata: Mapping[str, str] | None = None,
         tags: Sequence[str] = (),
         run_at: When | None = None,
+        priority: int = 0,
         **kwargs: Any,
     ) -> Handle[R]:
         """Start a run with these arguments; they are checked here, before anything is sent.
 
         With ``run_at`` it starts later: at a time with a zone, or so long from now ("2h"), up to 365 days.
+        ``priority`` is by how many seconds it goes before others where runs wait (negative: after them).
 
         Raises:
             InvalidInput: the arguments do not fit.
@@ -148,6 +146,7 @@ class Startable(Generic[P, R]):
             metadata=metadata,
             tags=tags,
             run_at=run_at,
+            priority=priority,
             read=self._read,
         )
 
@@ -264,7 +263,7 @@ class Task(Startable[P, R]):
         fields: dict[str, Any] = {
             "id": step_id, "kind": self.kind, "task": self.name, "group": options.group, "retry": options.retry,
             "timeout_ms": options.timeout_ms, "config": options.config, "metadata": options.metadata,
-            "singleton": options.singleton, "capabilities": options.capabilities,
+            "singleton": options.singleton, "capabilities": options.capabilities, "limits": options.limits,
         }  # fmt: skip
         return Step(**{**fields, **changes})
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import click
-import msgspec
 from msgspec import Struct
 
 from dagnats import listing
 from dagnats.cli.completion import run_ids
 from dagnats.client import Client
-from dagnats.core.model import Step, Workflow
+from dagnats.core.model import Workflow
 from dagnats.errors import RunNotFound, WorkflowNotFound
-from dagnats.wire import subjects
-from dagnats.wire.messages import WorkerRecord
+from dagnats.explaining import serves, workers_of
 
 _NAMED_MAX = 5
-_record = msgspec.json.Decoder(WorkerRecord)
 
 
 class Named(Struct, frozen=True):
@@ -93,30 +89,15 @@ async def registered(client: Client, name: str) -> tuple[Workflow, str]:
     raise WorkflowNotFound(f'no workflow "{name}"; {hint}', workflow=name)
 
 
-async def workers_of(client: Client) -> list[WorkerRecord]:
-    """The live workers, as they told the directory."""
-    entries = await client.outside.documents(subjects.WORKERS).all()
-    workers: list[WorkerRecord] = []
-    for value, _ in entries.values():
-        with suppress(msgspec.DecodeError):
-            workers.append(_record.decode(value))
-    return sorted(workers, key=lambda each: each.worker)
-
-
 async def unserved(client: Client, workflow: Workflow) -> list[str]:
     """A sentence for each task of a workflow that no live worker runs."""
-    workers = await workers_of(client)
+    workers = await workers_of(client.outside)
     missing = {
         (step.task, step.group)
         for step in workflow.steps
-        if step.task and not _served(step, workers)
+        if step.task and not any(serves(worker, step.task, step.group) for worker in workers)
     }
     return [
         f"no worker for task {task} is running" + (f" in group {group}" if group else "")
         for task, group in sorted(missing)
     ]
-
-
-def _served(step: Step, workers: list[WorkerRecord]) -> bool:
-    # A worker without a group of its own takes each task's: it may serve any.
-    return any(step.task in worker.tasks and worker.group in ("", step.group) for worker in workers)

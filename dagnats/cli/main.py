@@ -68,6 +68,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "policy": Entry(
             "dagnats.cli.policy:policy", "Who may use the control plane: show, grant, revoke."
         ),
+        "gate": Entry(
+            "dagnats.cli.gate:gate", "Limits: who holds what, who waits; release a place."
+        ),
         "dlq": Entry("dagnats.cli.dlq:dlq", "Dead letters: list, show, replay, discard, watch."),
         "config": Entry(
             "dagnats.cli.config:config", "The settings in force, and where each is from."

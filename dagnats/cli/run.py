@@ -14,6 +14,7 @@ from dagnats.cli.ask import Named, run_argument
 from dagnats.cli.bulk import bulk, cancel_all, retry_all
 from dagnats.cli.completion import workflow_names
 from dagnats.cli.ending import ended, tell_end, waiting
+from dagnats.cli.explain import explain
 from dagnats.cli.export import export
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
@@ -47,6 +48,7 @@ run.add_command(cancel_all)
 run.add_command(retry_all)
 run.add_command(retry)
 run.add_command(rerun)
+run.add_command(explain)
 run.add_command(fork)
 run.add_command(export)
 run.add_command(approve)

@@ -27,6 +27,7 @@ class Start(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     tags: tuple[str, ...]
     run_at: str | None = None
+    priority: int
 
 
 @click.command(
@@ -44,6 +45,9 @@ class Start(Struct, frozen=True, kw_only=True):
 @click.option("--tag", multiple=True, help="A tag; repeatable.")
 @click.option("--at", "at", metavar="TIME", help="Start it then: 2026-01-31T09:00:00Z.")
 @click.option("--in", "in_", metavar="DURATION", help="Start it so long from now: 2h.")
+@click.option(
+    "--priority", type=int, default=0, metavar="SECONDS", help="Go so much before others that wait."
+)
 @click.option("--watch", "watches", is_flag=True, help="Watch the run until it has ended.")
 @click.option("--output", "outputs", is_flag=True, help="Wait, and print the run's output.")
 @url_option
@@ -58,6 +62,7 @@ def start(
     tag: tuple[str, ...],
     at: str | None,
     in_: str | None,
+    priority: int,
     watches: bool,
     outputs: bool,
     url: str | None,
@@ -77,6 +82,7 @@ def start(
         metadata=given.pairs(meta, "--meta"),
         tags=tag,
         run_at=at or in_,
+        priority=priority,
     )
     if watches or outputs:
         sys.exit(waiting(_start_and_wait, asked, watches, url, as_json))
@@ -116,6 +122,7 @@ async def _start(client: Client, asked: Start) -> str:
         metadata=asked.metadata,
         tags=asked.tags,
         run_at=asked.run_at,
+        priority=asked.priority,
     )
     for sentence in await unserved(client, definition):
         click.echo(f"hint: {sentence}; the run waits until one is", err=True)

@@ -56,7 +56,7 @@ def list_(url: str | None, as_json: bool) -> None:
 async def _listed(url: str | None) -> list[dict[str, Any]]:
     async with open_client(url) as client:
         known = await _catalogue(client)
-        workers = await workers_of(client)
+        workers = await workers_of(client.outside)
         return [
             {
                 "name": record.name,
@@ -100,7 +100,7 @@ async def _shown(name: str, url: str | None) -> tuple[TaskRecord, list[str]]:
         known = await _catalogue(client)
         if name not in known:
             raise UnknownTask(f'no worker has told of a task "{name}"; {_hint(name, list(known))}')
-        workers = await workers_of(client)
+        workers = await workers_of(client.outside)
         return known[name], [each.worker for each in workers if name in each.tasks]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from dagnats.core import calls, settle, signals
+from dagnats.core import admission, calls, settle, signals
 from dagnats.core.attempts import after_error
 from dagnats.core.draft import Draft
 from dagnats.core.events import (
@@ -16,6 +16,12 @@ from dagnats.core.events import (
     ControlDecided,
     EventReceived,
     Fact,
+    GateAsked,
+    GateChecked,
+    GateGranted,
+    GateLeft,
+    GateRefused,
+    GateReleased,
     RetryRequested,
     RunContinued,
     RunStarted,
@@ -34,9 +40,12 @@ from dagnats.core.graph import Graph, Node
 from dagnats.core.kinds import KINDS, approval, control, planner, sub_workflow, wait_for_event
 from dagnats.core.model import CancelOn, PlannerConfig
 from dagnats.core.plans import read_plan
+from dagnats.core.retry import clamped_retry_after_ms
 from dagnats.core.state import (
     CANCELLED,
     CONTINUED,
+    HELD,
+    PENDING,
     QUEUED,
     WAITING,
     StepError,
@@ -65,6 +74,10 @@ def fact(draft: Draft, what: Fact) -> None:
             _child(draft, what)
         case ControlDecided():
             _control(draft, what)
+        case GateGranted():
+            _granted(draft, what)
+        case GateRefused():
+            _refused(draft, what)
         case (
             RunStarted()
             | RetryRequested()
@@ -73,6 +86,10 @@ def fact(draft: Draft, what: Fact) -> None:
             | StartCancelled()
             | TriggerSet()
             | TriggerFired()
+            | GateChecked()
+            | GateAsked()
+            | GateLeft()
+            | GateReleased()
         ):
             return
         case _:
@@ -96,6 +113,8 @@ def _answered(draft: Draft, fact: Answer) -> None:
         return
     if draft.graph.workflow.sticky:
         _bind(draft, fact)
+    if isinstance(fact, StepFailed) and fact.pause_key:
+        draft.pause = (fact.ticket, clamped_retry_after_ms(fact.retry_after_ms))
     match fact:
         case StepCalled():
             calls.called(draft, node, fact)
@@ -110,6 +129,26 @@ def _answered(draft: Draft, fact: Answer) -> None:
             settle.move(draft, node, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
             dropped = set(before) - set(draft[node.position].calls)
             settle.cancel(draft, sorted(dropped))
+
+
+def _granted(draft: Draft, fact: GateGranted) -> None:
+    """A gate lets a step's ticket through."""
+    node = _node(draft, fact.ticket, HELD)
+    if node is not None and node.position not in draft.run.line:
+        admission.granted(draft, node)
+
+
+def _refused(draft: Draft, fact: GateRefused) -> None:
+    """A gate does not: the run does not begin, or this attempt of the step has failed."""
+    if fact.ticket.startswith(admission.RUN_TICKET):
+        if draft.run.status == PENDING and fact.ticket == admission.run_ticket(draft.run):
+            draft.end(CANCELLED, StepError(f"not let in: {fact.reason}", "refused"))
+        return
+    node = _node(draft, fact.ticket, HELD)
+    if node is not None:
+        error = StepError(f"not let through: {fact.reason}", "refused")
+        delay = clamped_retry_after_ms(fact.retry_after_ms) if fact.retry_after_ms else None
+        settle.move(draft, node, after_error(draft.scope(node), error, delay))
 
 
 def _bind(draft: Draft, fact: Answer) -> None:

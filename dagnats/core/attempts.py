@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from dagnats.core.commands import Command, Dispatch
+from dagnats.core.commands import AskGate, Command, Dispatch
 from dagnats.core.events import Outcome, StepContinued, StepFailed, StepPlanned, StepSucceeded
 from dagnats.core.retry import clamped_retry_after_ms, delay_ms
 from dagnats.core.scope import Scope, completed, failed, waiting
-from dagnats.core.state import NOBODY, QUEUED, WAITING, StepError, StepState
+from dagnats.core.state import HELD, NOBODY, QUEUED, WAITING, StepError, StepState
 from dagnats.limits import ERROR_SIZE_MAX_BYTES
 
 
@@ -73,7 +73,9 @@ def after_error(scope: Scope, error: StepError, delay: int | None = None) -> Ste
 
 
 def dispatches(scope: Scope) -> tuple[Command, ...]:
-    """The ticket of a queued step is in force, and nothing else."""
+    """The ticket of a queued step is in force; one that is held asks its gate, when it is its turn in the run."""
+    if scope.state.status == HELD and scope.node.position not in scope.run.line:
+        return (AskGate(scope.run.id, scope.ticket, scope.node.gate, scope.node.position),)
     if scope.state.status != QUEUED:
         return ()
     return (Dispatch(scope.run.id, scope.ticket, scope.node.position),)

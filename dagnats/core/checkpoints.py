@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dagnats.core.state import COMPLETED, QUEUED, WAITING, StepState
+from dagnats.core.state import COMPLETED, HELD, QUEUED, WAITING, StepState
 
 PREFIX: Final = "checkpoint-"
 _REFERENCE: Final = b'{"$dagnats.blob":"checkpoint-'
@@ -17,6 +17,6 @@ def superseded(before: StepState, after: StepState) -> bytes:
     """The reference that is not needed any more: another took its place, or its step is done."""
     old = bytes(before.checkpoint)
     gone = after.status == COMPLETED or (
-        after.status in (QUEUED, WAITING) and bytes(after.checkpoint) != old
+        after.status in (HELD, QUEUED, WAITING) and bytes(after.checkpoint) != old
     )
     return old if gone and old.startswith(_REFERENCE) else b""

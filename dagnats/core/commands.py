@@ -230,6 +230,35 @@ class DropCheckpoint(Struct, frozen=True):
         return f"{self.run}:drop:{hashlib.sha256(self.reference).hexdigest()[:16]}"
 
 
+class AskGate(Struct, frozen=True):
+    """Ask a gate to let a ticket through; ``position`` is its step's, or NOBODY for the run as a whole."""
+
+    run: str
+    ticket: str
+    gate: str
+    position: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:ask``."""
+        return f"{self.run}/{self.ticket}:ask"
+
+
+class LeaveGate(Struct, frozen=True):
+    """A ticket needs its gate no more, whether it was let through or not."""
+
+    run: str
+    ticket: str
+    gate: str
+    pause_ms: int = 0
+    heir: str = ""
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:left``."""
+        return f"{self.run}/{self.ticket}:left"
+
+
 class TellCaller(Struct, frozen=True):
     """Tell the worker whose handler waits that its durable call is settled. Live only; it looks itself, too."""
 
@@ -260,13 +289,74 @@ Command = (
     | Respond
     | DropCheckpoint
     | TellCaller
+    | AskGate
+    | LeaveGate
 )
 
 # Commands that put nothing into the run's own history: whether they were done shows elsewhere, or not at all.
 ELSEWHERE = (
     ArmTimer, Abandon, StartChild, CancelChild, TellParent, StartSuccessor, AwaitEvent, ForgetEvent,
-    DropCheckpoint, TellCaller,
+    DropCheckpoint, TellCaller, AskGate, LeaveGate,
 )  # fmt: skip
+
+
+# -- of gates --------------------------------------------------------------------------------------
+
+
+class GrantTicket(Struct, frozen=True):
+    """Tell a run that its ticket is let through."""
+
+    gate: str
+    run: str
+    ticket: str
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:granted``."""
+        return f"{self.run}/{self.ticket}:granted"
+
+
+class RefuseTicket(Struct, frozen=True):
+    """Tell a run that its ticket is not let through, and why."""
+
+    gate: str
+    run: str
+    ticket: str
+    reason: str
+    retry_after_ms: int = 0
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:refused``."""
+        return f"{self.run}/{self.ticket}:refused"
+
+
+class CheckTicket(Struct, frozen=True):
+    """Ask a run whether it still needs what its ticket was given."""
+
+    gate: str
+    run: str
+    ticket: str
+    at_ms: int
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:checked:<when>``."""
+        return f"{self.run}/{self.ticket}:checked:{self.at_ms}"
+
+
+class CancelHolder(Struct, frozen=True):
+    """Ask for a run to be cancelled: another is to have its place."""
+
+    gate: str
+    run: str
+    ticket: str
+    reason: str
+
+    @property
+    def id(self) -> str:
+        """``<run>:cancel``."""
+        return f"{self.run}:cancel"
 
 
 def child_run_id(run: str, ticket: str) -> str:

@@ -16,6 +16,13 @@ import msgspec
 
 from dagnats.core import durations
 from dagnats.core.kinds import FILE_NAMES, KINDS
+from dagnats.core.limiting import (
+    read_priority,
+    read_run_limits,
+    read_step_limits,
+    write_limits,
+    write_priority,
+)
 from dagnats.core.matching import read_match, write_match
 from dagnats.core.model import (
     AGENT_GROUP,
@@ -36,26 +43,19 @@ from dagnats.core.triggers.model import Trigger
 from dagnats.core.triggers.validate import trigger_problems
 from dagnats.limits import RETRIES_MAX, RETRY_DELAY_MIN_MS
 
-# Keys of the format whose features arrive with a later version: known, and refused with that word.
-LATER_WORKFLOW: Final = {
-    "concurrency": "run limits", "priority": "priorities", "singleton": "singletons",
-}  # fmt: skip
-LATER_STEP: Final = {
-    "rate_limit": "rate limits", "keyed_rate_limit": "rate limits", "max_task_concurrency": "task limits",
-}  # fmt: skip
-
 _INITIAL_DELAY_MS: Final = 1_000
 _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 
 
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
-    "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", "triggers", *LATER_WORKFLOW,
+    "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", "triggers", "concurrency",
+    "singleton", "limits", "priority",
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
     "when", "on_failure", "compensate", "worker_group", "required_capabilities", "singleton", "metadata",
-    "input", *LATER_STEP,
+    "input", "limits", "max_task_concurrency", "rate_limit", "keyed_rate_limit",
 )  # fmt: skip
 RETRY_KEYS: Final = (
     "max_attempts", "strategy", "initial_delay", "max_delay", "multiplier", "jitter",
@@ -75,8 +75,8 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
     if data is None:
         return None, reader.problems
     reader.keys("workflow", data, WORKFLOW_KEYS)
-    reader.later("workflow", data, LATER_WORKFLOW)
     raw_steps = reader.get("workflow", data, "steps", list, [])
+    limits, max_steps = read_run_limits(reader, data)
     legacy = data.get("default_retry") is None  # the shorthand `retries` comes after the default
     workflow = Workflow(
         name=reader.get("workflow", data, "name", str, ""),
@@ -89,6 +89,9 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         idempotency_key=reader.get("workflow", data, "idempotency_key", str, ""),
         cancel_on=_read_cancel_on(reader, data),
         sticky=reader.get("workflow", data, "sticky", str, ""),
+        limits=limits,
+        max_steps=max_steps,
+        priority=read_priority(reader, data),
         output=data.get("output"),
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
@@ -142,7 +145,6 @@ def read_step(
     step_id = reader.get(where, data, "id", str, "")
     where = f'step "{step_id}"' if step_id else where
     reader.keys(where, data, STEP_KEYS)
-    reader.later(where, data, LATER_STEP)
     kind = _read_kind(reader, where, data, types)
     depends = reader.get(where, data, "depends_on", list, [])
     for name in depends:
@@ -167,6 +169,7 @@ def read_step(
         capabilities=reader.strings(where, data, "required_capabilities"),
         singleton=reader.get(where, data, "singleton", bool, default=False),
         metadata=reader.texts(where, data, "metadata"),
+        limits=read_step_limits(reader, where, data),
     )
 
 
@@ -290,6 +293,12 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         value = getattr(workflow, key)
         if value not in (None, ""):
             data[key] = value
+    if workflow.limits:
+        data["limits"] = write_limits(workflow.limits)
+    if workflow.max_steps:
+        data["concurrency"] = {"max_steps": workflow.max_steps}
+    if workflow.priority:
+        data["priority"] = write_priority(workflow.priority)
     if workflow.cancel_on:
         data["cancel_on"] = [_write_cancel_on(watch) for watch in workflow.cancel_on]
     data["steps"] = [write_step(step) for step in workflow.steps]
@@ -325,6 +334,7 @@ def write_step(step: Step) -> dict[str, Any]:
         ("required_capabilities", step.capabilities, list),
         ("singleton", step.singleton, bool),
         ("metadata", step.metadata, dict),
+        ("limits", step.limits, write_limits),
     ]
     for key, value, write in writers:
         if value:

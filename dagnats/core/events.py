@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from dagnats.core.model import ABSENT
 
-Author = Literal["client", "worker", "scheduler", "timer", "signal", "trigger"]
+Author = Literal["client", "worker", "scheduler", "timer", "signal", "trigger", "gate"]
 FailureKind = Literal["retriable", "non_retriable", "retry_after", "timeout", "worker_lost"]
 
 
@@ -22,8 +22,8 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
 
     A child names its ``parent`` run and the ticket there, how deep below the ``root`` run it is, and whether
     it is ``detached``. A run that continues another names the ``previous`` one, and is number ``chain`` of
-    those that do. ``fork`` is the state (``core.fork``) in which a run begins that shares the history of
-    another up to there.
+    those that do. ``priority`` is by how many seconds it goes before others where runs wait. ``fork`` is the
+    state (``core.fork``) in which a run begins that shares the history of another up to there.
     """
 
     workflow: str
@@ -41,6 +41,7 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     previous: str = ""
     chain: int = 0
     fork: Raw = ABSENT
+    priority: int = 0
 
 
 class CancelRequested(
@@ -71,13 +72,17 @@ class StepSucceeded(_Outcome, frozen=True, kw_only=True, tag="step.succeeded", o
 
 
 class StepFailed(_Outcome, frozen=True, kw_only=True, tag="step.failed", omit_defaults=True):
-    """The handler raised, ran out of time, or its workers kept dying."""
+    """The handler raised, ran out of time, or its workers kept dying.
+
+    ``pause_key``: everybody with the same keys is to wait for ``retry_after_ms``, too.
+    """
 
     error: str
     failure: str = "retriable"
     error_type: str = ""
     traceback: str = ""
     retry_after_ms: int = 0
+    pause_key: bool = False
 
 
 class StepContinued(_Outcome, frozen=True, kw_only=True, tag="step.continued", omit_defaults=True):
@@ -178,6 +183,67 @@ class ControlDecided(Struct, frozen=True, kw_only=True, tag="control.decided", o
     error: str = ""
 
 
+class Demand(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a ticket asks of one limit: a ``model.Limit`` with the value that the input has at its key, and the cost."""
+
+    kind: str
+    limit: int
+    path: str = ""
+    key: str = ""
+    period_ms: int = 0
+    burst: int = 0
+    cost: int = 1
+    mode: str = "wait"
+
+
+class GateAsked(Struct, frozen=True, kw_only=True, tag="gate.asked", omit_defaults=True):
+    """A ticket asks a gate to be let through. The lowest ``rank_ms`` goes first among those that share their keys."""
+
+    run: str
+    ticket: str
+    rank_ms: int
+    demands: tuple[Demand, ...] = ()
+
+
+class GateLeft(Struct, frozen=True, kw_only=True, tag="gate.left", omit_defaults=True):
+    """A ticket needs a gate no more. Its keys are to rest for ``pause_ms``; its place is the ``heir`` run's."""
+
+    run: str
+    ticket: str
+    pause_ms: int = 0
+    heir: str = ""
+
+
+class GateReleased(Struct, frozen=True, kw_only=True, tag="gate.released", omit_defaults=True):
+    """An operator takes away what a run has of a gate."""
+
+    run: str
+    reason: str = ""
+
+
+class GateGranted(Struct, frozen=True, kw_only=True, tag="gate.granted", omit_defaults=True):
+    """A gate lets a ticket through."""
+
+    gate: str
+    ticket: str
+
+
+class GateRefused(Struct, frozen=True, kw_only=True, tag="gate.refused", omit_defaults=True):
+    """A gate does not let a ticket through, and there is no use in waiting."""
+
+    gate: str
+    ticket: str
+    reason: str
+    retry_after_ms: int = 0
+
+
+class GateChecked(Struct, frozen=True, kw_only=True, tag="gate.checked", omit_defaults=True):
+    """A gate asks whether a ticket that it let through long ago still needs its place."""
+
+    gate: str
+    ticket: str
+
+
 class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     """The server delivered the run's armed timer, which was due at ``due_ms`` (Unix time)."""
 
@@ -251,6 +317,12 @@ Fact = (
     | ChildStarted
     | ChildClosed
     | ControlDecided
+    | GateGranted
+    | GateRefused
+    | GateChecked
+    | GateAsked
+    | GateLeft
+    | GateReleased
     | TimerFired
     | StartScheduled
     | StartCancelled
@@ -268,6 +340,12 @@ AUTHORS: Final[dict[type, Author]] = {
     ChildClosed: "scheduler",
     ControlDecided: "scheduler",
     EventReceived: "scheduler",
+    GateGranted: "scheduler",
+    GateRefused: "scheduler",
+    GateChecked: "scheduler",
+    GateAsked: "gate",
+    GateLeft: "gate",
+    GateReleased: "gate",
     SignalReceived: "signal",
     TimerFired: "timer",
     StartScheduled: "trigger",

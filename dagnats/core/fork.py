@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from dagnats.core import admission
 from dagnats.core import snapshot as snapshots
 from dagnats.core.events import RunStarted
 from dagnats.core.graph import Graph
@@ -74,11 +75,13 @@ def begun(run: Run, graph: Graph, fact: RunStarted, at_ms: int) -> Run | None:
         return None
     later = at_ms - fork.at_ms
     limit = graph.workflow.timeout_ms
-    steps = Table[StepState].of(_moved(state, later) for state in base.steps)
+    moved = (_moved(state, later) for state in base.steps)
+    steps = Table[StepState].of(admission.held(base.graph or graph, moved))
     begun_run = replace(
         base, id=run.id, seq=run.seq, facts=run.facts, status=RUNNING, steps=steps, input=fact.input,
         metadata=fact.metadata, tags=fact.tags, started_ms=at_ms, deadline_ms=at_ms + limit if limit else 0,
         armed_ms=0, closed_ms=0, error=None, failed_at=NOBODY, abandoned=False, epoch=0, opened=0,
+        asked=False, priority=run.priority,
         parent="", parent_ticket="", detached=False, root=run.id, depth=0, previous="", chain=0,
         forked=f"{fork.run}@{fork.at}",
     )  # fmt: skip

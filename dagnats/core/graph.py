@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from dagnats.core.limiting import gate_id
 from dagnats.core.model import (
     EventConfig,
     EventMatch,
@@ -27,9 +28,9 @@ class Node(Struct, frozen=True):
     """A step in its graph.
 
     ``aux`` steps run only when another step's ``on_failure`` or ``compensate`` names them.
-    ``fallible_input`` says that resolving the input can fail, ``handler`` is the position of the on_failure
-    step, ``compensator`` of the one that undoes it, ``owner`` of the step that brought it into a running
-    graph.
+    ``gate`` is where its tickets must ask. ``fallible_input`` says that resolving the input can fail,
+    ``handler`` is the position of the on_failure step, ``compensator`` of the one that undoes it, ``owner`` of
+    the step that brought it into a running graph.
     """
 
     position: int
@@ -41,6 +42,7 @@ class Node(Struct, frozen=True):
     fallible_input: bool
     compensator: int = NOWHERE
     owner: int = NOWHERE
+    gate: str = ""
 
 
 class Grown(Struct, frozen=True, omit_defaults=True):
@@ -55,7 +57,7 @@ class Graph(Struct, frozen=True):
     """A workflow's nodes in definition order, and the state in which its runs begin.
 
     ``inspected`` are the steps whose outputs the engine itself looks into ("" stands for the run's
-    input): an offloaded value must be fetched before such a fact is folded.
+    input): an offloaded value must be fetched before such a fact is folded. ``gated``: some step has limits.
     """
 
     workflow: Workflow
@@ -67,6 +69,7 @@ class Graph(Struct, frozen=True):
     fresh: Table[StepState]
     counted: int
     inspected: frozenset[str]
+    gated: bool = False
 
 
 def compile_graph(workflow: Workflow, digest: str) -> Graph:
@@ -84,6 +87,7 @@ def compile_graph(workflow: Workflow, digest: str) -> Graph:
             handler=index[step.on_failure] if step.on_failure else NOWHERE,
             compensator=index[step.compensate] if step.compensate else NOWHERE,
             fallible_input=_fallible(step),
+            gate=_gate(step),
         )
         for position, step in enumerate(workflow.steps)
     )
@@ -97,6 +101,7 @@ def compile_graph(workflow: Workflow, digest: str) -> Graph:
         fresh=Table[StepState].of(StepState(blockers=len(node.parents)) for node in nodes),
         counted=sum(not node.aux for node in nodes),
         inspected=_inspected(workflow) | _returned(workflow, nodes),
+        gated=any(node.gate for node in nodes),
     )
 
 
@@ -132,11 +137,17 @@ def grow(graph: Graph, grown: Grown) -> Graph:
             handler=NOWHERE,
             fallible_input=_fallible(step),
             owner=grown.owner,
+            gate=_gate(step),
         )
         for offset, step in enumerate(steps)
     )
     looked_at = graph.inspected | _looked_into(grown.steps)
-    return replace(graph, nodes=graph.nodes + nodes, index=index, inspected=looked_at)
+    gated = graph.gated or any(node.gate for node in nodes)
+    return replace(graph, nodes=graph.nodes + nodes, index=index, inspected=looked_at, gated=gated)
+
+
+def _gate(step: Step) -> str:
+    return gate_id("task", step.task) if step.limits and step.kind != "map" else ""
 
 
 def _item(step: Step, number: int) -> Step:
@@ -151,6 +162,7 @@ def _item(step: Step, number: int) -> Step:
         retry=step.retry,
         config=loop,
         metadata=step.metadata,
+        limits=step.limits,
     )
 
 
@@ -171,8 +183,10 @@ def _sources(step: Step) -> set[str]:
         return {""} if config.until_input_path else set()
     if isinstance(config, EventConfig):
         return sources_of(config.match)
-    whole = isinstance(config, MapConfig) or (
-        isinstance(config, RespondConfig) and config.body_from
+    whole = (
+        isinstance(config, MapConfig)
+        or (isinstance(config, RespondConfig) and config.body_from)
+        or any(limit.key or limit.cost_from for limit in step.limits)
     )
     if not whole:
         return set()
@@ -187,7 +201,8 @@ def sources_of(match: EventMatch | None) -> set[str]:
 
 def _inspected(workflow: Workflow) -> frozenset[str]:
     names = {step for step, path in holes(workflow.output) if path}
-    if workflow.input_schema is not None:
+    looked_at = any(limit.key or limit.cost_from for limit in workflow.limits)
+    if workflow.input_schema is not None or workflow.priority or looked_at:
         names.add("")
     for cancel in workflow.cancel_on:
         names |= sources_of(cancel.match)

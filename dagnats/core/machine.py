@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 
 from msgspec.structs import replace
 
-from dagnats.core import apply, durations, fork, reopen, settle
+from dagnats.core import admission, apply, durations, fork, reopen, settle
 from dagnats.core.checkpoints import superseded
 from dagnats.core.commands import (
     Abandon,
@@ -22,13 +22,22 @@ from dagnats.core.commands import (
     DeadLetter,
     DropCheckpoint,
     ForgetEvent,
+    LeaveGate,
     OpenRun,
     StartSuccessor,
     TellCaller,
     TellParent,
 )
 from dagnats.core.draft import Draft
-from dagnats.core.events import Event, Fact, RetryRequested, RunStarted, TimerFired
+from dagnats.core.events import (
+    Event,
+    Fact,
+    GateChecked,
+    GateGranted,
+    RetryRequested,
+    RunStarted,
+    TimerFired,
+)
 from dagnats.core.graph import Graph
 from dagnats.core.inputs import lookup_in
 from dagnats.core.kinds import KINDS, wait_for_event
@@ -74,6 +83,10 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
     fact = event.fact
     if run.status == UNSTARTED:
         return _start(seen, fact, event.at_ms) if isinstance(fact, RunStarted) else (seen, [])
+    if isinstance(fact, GateGranted | GateChecked):
+        told = _at_gate(seen, fact, event.at_ms)
+        if told is not None:
+            return told
     if seen.graph is None:  # only a run that failed at its start has none
         return seen, []
     if run.closed:
@@ -107,6 +120,8 @@ def outstanding(run: Run) -> list[Command]:
         return [*commands, *_closing(run)]
     if run.detached:
         commands.append(TellParent(run.id, started=True))
+    if run.status == PENDING:
+        return [*commands, *_watches(run, run.graph), admission.asks(run, run.graph)]
     for node in run.graph.nodes:
         if run.steps[node.position].status != PENDING:
             commands.extend(KINDS[node.step.kind].in_force(_scope(run, run.graph, node.position)))
@@ -155,6 +170,7 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
         metadata=fact.metadata, tags=fact.tags, started_ms=at_ms, deadline_ms=at_ms + limit if limit else 0,
         parent=fact.parent, parent_ticket=fact.parent_ticket, detached=fact.detached,
         root=fact.root or run.id, depth=fact.depth, previous=fact.previous, chain=fact.chain,
+        priority=fact.priority or admission.priority_of(graph.workflow.priority if graph else None, fact.input),
     )  # fmt: skip
     if graph is None:
         text = f'definition {fact.definition} of workflow "{fact.workflow}" is not in the registry'
@@ -167,6 +183,8 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
     if problem:
         draft.end(FAILED, StepError(f"input of the run: {problem}", "invalid_input"))
         return _conclude(draft, started)
+    if graph.workflow.limits:
+        return _ask(started)
     settle.begin(draft)
     after, commands = _conclude(draft, started)
     if after.closed:
@@ -180,6 +198,10 @@ def _input_problem(run: Run, graph: Graph) -> str:
     violation = schema_violation(graph.workflow.input_schema, run.input)
     if violation:
         return violation
+    try:
+        admission.demands_of(graph.workflow.limits, run.input)
+    except PathMissing as missing:
+        return f"limits: {missing}"
     lookup = lookup_in(graph, run.steps, run.input)
     for watch in graph.workflow.cancel_on:
         try:
@@ -200,13 +222,49 @@ def _branch(run: Run, graph: Graph, fact: RunStarted, at_ms: int) -> tuple[Run, 
     if begun is None:
         text = "the state that the run was to begin with cannot be read by this version"
         return _stillborn(run, at_ms, StepError(text, "invalid_fork"))
+    if graph.workflow.limits and begun.graph is not None:
+        return _ask(replace(begun, armed_ms=0, deadline_ms=0))
     return begun, outstanding(begun)
+
+
+def _ask(run: Run) -> tuple[Run, list[Command]]:
+    """The run waits for the gate of its workflow."""
+    pending = replace(run, status=PENDING, asked=True)
+    return pending, outstanding(pending)
+
+
+def _at_gate(
+    run: Run, fact: GateGranted | GateChecked, at_ms: int
+) -> tuple[Run, list[Command]] | None:
+    """A gate's word for a ticket that is over, or for the run itself; None when it is a step's."""
+    if not admission.claims(run, fact.ticket):
+        return run, [LeaveGate(run.id, fact.ticket, fact.gate)]
+    if isinstance(fact, GateGranted) and run.status == PENDING and run.graph is not None:
+        return _admitted(run, run.graph, at_ms)
+    return None
+
+
+def _admitted(run: Run, graph: Graph, at_ms: int) -> tuple[Run, list[Command]]:
+    """The gate of its workflow lets the run begin, or go on: its time runs from here."""
+    limit = graph.workflow.timeout_ms
+    going = replace(run, status=RUNNING, deadline_ms=at_ms + limit if limit else 0)
+    if run.opened:
+        return _conclude(reopen.resumed(run, graph, at_ms), run, rearm=True)
+    draft = Draft(going, graph, at_ms)
+    if not run.forked:
+        settle.begin(draft)
+        return _conclude(draft, run, rearm=True)
+    after, commands = _conclude(draft, run, rearm=True)
+    return after, [*commands, *outstanding(replace(after, armed_ms=0))]
 
 
 def _reopen(run: Run, graph: Graph, fact: Fact, at_ms: int) -> tuple[Run, list[Command]]:
     """A closed run absorbs everything but the request to go on."""
     if not isinstance(fact, RetryRequested):
         return run, []
+    if graph.workflow.limits:
+        waiting = reopen.waiting(run, fact)
+        return (run, []) if waiting is None else (waiting, outstanding(waiting))
     draft = reopen.reopened(run, graph, fact, at_ms)
     if draft is None:
         return run, []
@@ -236,7 +294,8 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     settle.settle(draft)
     if draft.ending is not None:
         closed = settle.close(draft, draft.ending)
-        return closed, [*_dropped(before, closed, draft), *_closing(closed, draft.changed)]
+        gone = [*_dropped(before, closed, draft), *admission.left(before, closed, draft)]
+        return closed, [*gone, *_closing(closed, draft.changed)]
     after = draft.result()
     due = _next_due(after, draft, everywhere=rearm)
     arm = due != 0 and (after.armed_ms == 0 or due < after.armed_ms)
@@ -247,6 +306,7 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
         commands.insert(0, Abandon(after.id, after.epoch))
     commands.extend(_told(after, draft))
     commands.extend(_dropped(before, after, draft))
+    commands.extend(admission.left(before, after, draft))
     if arm:
         commands.append(ArmTimer(after.id, due))
     return after, commands

@@ -17,11 +17,13 @@ from dagnats.limits import (
 Strategy = Literal["fixed", "linear", "exponential"]
 Operator = Literal["==", "!=", "<", ">", "<=", ">="]
 Sticky = Literal["", "soft", "hard"]
+LimitMode = Literal["wait", "refuse", "replace"]
 
 STRATEGIES: Final = ("fixed", "linear", "exponential")
 STICKY: Final = ("", "soft", "hard")
 CONTROL_PLANE: Final = "control-plane"
 CAPABILITIES: Final = (CONTROL_PLANE,)
+LIMIT_MODES: Final = ("wait", "refuse", "replace")
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
@@ -42,6 +44,32 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     max_ms: int = 0
     multiplier: float = 2.0
     jitter: float = 0.0
+
+
+class Limit(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of something there may be: ``limit`` at once ("slots"), or in every ``period_ms`` ("rate").
+
+    ``key`` is a path into the input: the limit holds for each value that is found there (empty: for all together).
+    A ticket costs ``cost``, or what the input has at ``cost_from``. ``burst`` is how much of a rate can be saved up (0:
+    ``limit``). ``mode`` is what happens when there is no more: wait, be refused, or replace who has it.
+    """
+
+    kind: Literal["slots", "rate"]
+    limit: int
+    key: str = ""
+    period_ms: int = 0
+    burst: int = 0
+    cost: int = 1
+    cost_from: str = ""
+    mode: LimitMode = "wait"
+
+
+class Priority(Struct, frozen=True, kw_only=True):
+    """Which runs go first where runs wait: ``rules`` says how many seconds sooner, by the input's value at ``key``."""
+
+    key: str
+    rules: dict[str, int]
+    default_offset: int = 0
 
 
 class Condition(Struct, frozen=True):
@@ -185,7 +213,8 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stand for values; ``None`` means the default rule (run input, the one parent's output, or an
     object of all parents' outputs). ``config`` is what the kind needs. ``singleton`` is a hint for readers
     of the definition: what makes a task run one at a time is how its workers registered it. ``capabilities``
-    are what its handler may do besides, where the deployment's policy grants it.
+    are what its handler may do besides, where the deployment's policy grants it. ``limits`` are of its task,
+    over all runs of all workflows.
     """
 
     id: str
@@ -204,6 +233,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     capabilities: tuple[str, ...] = ()
     singleton: bool = False
     metadata: dict[str, str] = {}
+    limits: tuple[Limit, ...] = ()
 
     @property
     def loop(self) -> LoopConfig | None:
@@ -223,6 +253,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
     """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs.
 
     ``sticky`` says whether a run's steps prefer (``soft``) or need (``hard``) the worker that did its first.
+    ``limits`` are of its runs, ``priority`` says which of them go first, ``max_steps`` bounds the steps of one run that
+    are queued or running (0: any number).
     """
 
     name: str
@@ -233,6 +265,9 @@ class Workflow(Struct, frozen=True, kw_only=True):
     idempotency_key: str = ""
     cancel_on: tuple[CancelOn, ...] = ()
     sticky: Sticky = ""
+    limits: tuple[Limit, ...] = ()
+    max_steps: int = 0
+    priority: Priority | None = None
     output: Any = None
     input_schema: Any = None
     output_schema: Any = None

@@ -44,10 +44,25 @@ def reopened(run: Run, graph: Graph, fact: RetryRequested, at_ms: int) -> Draft 
     """The run as it goes on, still to be settled; None when it cannot, or was opened by another request."""
     if refusal(run) or fact.epoch != run.epoch + 1:
         return None
+    return resumed(replace(run, epoch=fact.epoch, opened=fact.epoch), graph, at_ms)
+
+
+def waiting(run: Run, fact: RetryRequested) -> Run | None:
+    """The run as it waits to be let in again; it keeps how it had failed until then."""
+    if refusal(run) or fact.epoch != run.epoch + 1:
+        return None
+    return replace(
+        run, status=PENDING, epoch=fact.epoch, opened=fact.epoch, closed_ms=0, abandoned=False, armed_ms=0,
+        deadline_ms=0, output=ABSENT, asked=True,
+    )  # fmt: skip
+
+
+def resumed(run: Run, graph: Graph, at_ms: int) -> Draft:
+    """A run that had failed goes on, still to be settled."""
     limit = graph.workflow.timeout_ms
     opened = replace(
         run, status=RUNNING, error=None, failed_at=NOBODY, output=ABSENT, closed_ms=0, abandoned=False,
-        epoch=fact.epoch, opened=fact.epoch, armed_ms=0, deadline_ms=at_ms + limit if limit else 0,
+        armed_ms=0, line=(), active=0, deadline_ms=at_ms + limit if limit else 0,
     )  # fmt: skip
     draft = Draft(opened, graph, at_ms)
     failed_at = _causes(run, graph)

@@ -30,7 +30,9 @@ class Run(Struct, frozen=True, kw_only=True):
     began; ``opened`` is the epoch in which it was last re-opened (0: never was). ``growth`` is what was added
     to its graph, ``planned`` how many steps by planners. ``signals`` were sent and not consumed, ``waits``
     are the positions that wait for one, by name. ``next_input`` is what its successor begins with,
-    ``forked`` the run and place whose history it shares.
+    ``forked`` the run and place whose history it shares. ``asked`` says that the gate of its workflow knows of
+    it, ``priority`` by how many seconds it goes before others. ``line`` are the positions that wait for room
+    among the steps that the run may have under way, ``active`` how many are.
     """
 
     id: str
@@ -70,6 +72,10 @@ class Run(Struct, frozen=True, kw_only=True):
     saga: Saga | None = None
     next_input: Raw = ABSENT
     forked: str = ""
+    asked: bool = False
+    priority: int = 0
+    line: tuple[int, ...] = ()
+    active: int = 0
 
     @property
     def closed(self) -> bool:

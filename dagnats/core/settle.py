@@ -18,7 +18,7 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core import saga, signals
+from dagnats.core import admission, saga, signals
 from dagnats.core.conditions import holds
 from dagnats.core.draft import Draft, Ending
 from dagnats.core.graph import NOWHERE, Node
@@ -56,6 +56,8 @@ def settle(draft: Draft) -> None:
     while draft.ending is None:
         while draft.worklist and draft.ending is None:
             _settle_one(draft, draft.worklist.pop())
+        if draft.graph.workflow.max_steps:
+            admission.fill(draft)
         if draft.ending is not None or draft.open:
             return
         _complete(draft)
@@ -118,8 +120,11 @@ def enter(draft: Draft, node: Node) -> None:
 
 def move(draft: Draft, node: Node, following: Next) -> None:
     """Move a step; what its owned steps may now begin, begins."""
-    before = draft[node.position].owned
+    was = draft[node.position]
+    before = was.owned
     draft.move(node.position, following)
+    if node.gate or draft.graph.workflow.max_steps:
+        admission.hold(draft, node, was)
     after = draft[node.position].owned
     if after is None or after is before:
         return

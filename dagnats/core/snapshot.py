@@ -54,6 +54,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     saga: Saga | None = None
     next_input: Raw = ABSENT
     forked: str = ""
+    asked: bool = False
+    priority: int = 0
+    line: tuple[int, ...] = ()
+    active: int = 0
 
 
 _COPIED = tuple(name for name in Snapshot.__struct_fields__ if name not in ("version", "steps"))

@@ -9,7 +9,8 @@ from msgspec import Raw, Struct
 from dagnats.core.model import ABSENT
 
 # -- steps -----------------------------------------------------------------------------------------
-PENDING: Final = "pending"  # waits for its parents
+PENDING: Final = "pending"  # a step waits for its parents, a run for the gate of its workflow
+HELD: Final = "held"  # its ticket waits for a gate, or for room in its run
 QUEUED: Final = "queued"  # its ticket is in force: queued or running
 WAITING: Final = "waiting"  # for a timer, a person, an event, a child, or the steps it owns
 COMPLETED: Final = "completed"
@@ -19,7 +20,7 @@ FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 
 SATISFIED: Final = frozenset({COMPLETED, SKIPPED, RECOVERED})
-OPEN: Final = frozenset({PENDING, QUEUED, WAITING})
+OPEN: Final = frozenset({PENDING, HELD, QUEUED, WAITING})
 
 # -- runs ------------------------------------------------------------------------------------------
 UNSTARTED: Final = "unstarted"
@@ -100,7 +101,7 @@ class StepState(Struct, frozen=True, omit_defaults=True):
         """The earliest moment at which this step needs the engine; 0 for never."""
         if self.status == WAITING and self.due_ms:
             return min(self.due_ms, self.bound_ms) if self.bound_ms else self.due_ms
-        return self.bound_ms if self.status in (QUEUED, WAITING) else 0
+        return self.bound_ms if self.status in (HELD, QUEUED, WAITING) else 0
 
 
 def ticket_text(step: str, state: StepState) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from dagnats.core.control import bare_name
 from dagnats.core.kinds import KINDS
+from dagnats.core.limiting import limit_problems, priority_problems
 from dagnats.core.matching import match_problems
 from dagnats.core.model import (
     CAPABILITIES,
@@ -21,6 +22,7 @@ from dagnats.core.model import (
     Workflow,
 )
 from dagnats.core.problems import (
+    count_problems,
     duration_problems,
     metadata_problems,
     name_problems,
@@ -34,6 +36,7 @@ from dagnats.limits import (
     DURATION_MAX_MS,
     NAME_LENGTH_MAX,
     STEP_TIMEOUT_MAX_MS,
+    STEPS_AT_ONCE_MAX,
     STEPS_MAX,
 )
 
@@ -85,6 +88,12 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
         yield from retry_problems("workflow.default_retry", workflow.default_retry)
     yield from path_problems("workflow.idempotency_key", workflow.idempotency_key)
     yield from _sticky_problems(workflow)
+    yield from limit_problems("workflow.limits", workflow.limits, of_runs=True)
+    yield from count_problems(
+        "workflow.concurrency.max_steps", workflow.max_steps, 0, STEPS_AT_ONCE_MAX
+    )
+    if workflow.priority:
+        yield from priority_problems(workflow.priority)
     for key in ("input_schema", "output_schema"):
         problem = schema_problem(getattr(workflow, key))
         if problem:
@@ -225,12 +234,14 @@ def _step_problems(number: int, step: Step, known: set[str]) -> Iterator[Problem
         if name not in CAPABILITIES:
             cure = f"capabilities: {', '.join(CAPABILITIES)}"
             yield Problem(f"{where}.required_capabilities", f'unknown capability "{name}"', cure)
+    yield from limit_problems(f"{where}.limits", step.limits, of_runs=False)
     yield from kind.problems(where, step)
 
 
 def _routing_problems(where: str, step: Step, *, needs_task: bool) -> Iterator[Problem]:
     if not needs_task:
-        for what, value in (("task", step.task), ("worker_group", step.group)):
+        limits = "limits" if step.limits else ""
+        for what, value in (("task", step.task), ("worker_group", step.group), ("limits", limits)):
             if value:
                 cure = f'remove "{what}", or change the type'
                 yield Problem(where, f'a step of type "{step.kind}" has no {what}', cure)

@@ -225,7 +225,7 @@ def _view_step(
         error=view_error(state.error),
         owner=graph.nodes[node.owner].step.id if node.owner != NOWHERE else "",
         items=_view_items(run, state.owned) if state.owned else None,
-        waits_for=_waits_for(graph, step, state) if state.status == WAITING else "",
+        waits_for=waits_for(graph, step, state) if state.status == WAITING else "",
         child_run_id=_child_of(run.id, step, state, ticket_text(step.id, state)),
     )
 
@@ -249,7 +249,7 @@ def _view_items(run: Run, own: Owned) -> ItemsView:
     )
 
 
-def _waits_for(graph: Graph, step: Step, state: StepState) -> str:
+def waits_for(graph: Graph, step: Step, state: StepState) -> str:
     """What a step waits for, in a few words."""
     config = step.config
     if state.parked != NOBODY:

@@ -69,4 +69,4 @@ async def hear(partition: Partition, stream: str, entry: Entry) -> None:
     """A message was published: tell the runs of a partition that wait for it, and the triggers that it fires."""
     if stream == subjects.INBOX:
         await partition.lookout.heard(entry)
-    await partition.triggers.watching.heard(stream, entry)
+    await partition.entities.triggers.watching.heard(stream, entry)

@@ -14,6 +14,7 @@ from dagnats.core.commands import (
     CancelChild,
     CloseRun,
     Command,
+    LeaveGate,
     StartChild,
 )
 from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
@@ -50,20 +51,27 @@ class Loader:
         self._secret = secret
         self._snapshots: Documents = outside.documents(subjects.SNAPSHOTS)
 
-    async def load(self, run_id: str) -> Loaded | None:
-        """The run; None when the log knows no start of it."""
+    async def load(self, run_id: str, since_seq: int = 0) -> Loaded | None:
+        """The run; None when the log knows no start of it.
+
+        What facts from ``since_seq`` on (those that were not acknowledged) took back from gates is taken back again:
+        a run does not remember what it no longer needs.
+        """
         run, stored, saved = await self._from_snapshot(run_id)
+        gone: list[Command] = []
         for entry in await self._outside.log.history(run_id, run.seq if run else 0):
             if entry.msg_id:
                 stored.add(entry.msg_id)
             if is_fact(entry):
-                run = await self._fold(run_id, run, entry)
+                run, commands = await self._fold(run_id, run, entry)
+                if entry.seq >= since_seq:
+                    gone.extend(c for c in commands if isinstance(c, LeaveGate))
         if run is None or run.status == UNSTARTED:
             return None
         missing = [c for c in outstanding(run) if c.id not in stored and not await self._done(c)]
         if run.closed and not any(isinstance(c, CloseRun) for c in missing):
             missing = []  # the mark is stored last, also after what is not in the log
-        return Loaded(run, missing, saved)
+        return Loaded(run, [*gone, *missing], saved)
 
     async def _done(self, command: Command) -> bool:
         """Whether what a command is to bring about in another run shows there."""
@@ -88,17 +96,19 @@ class Loader:
         stored = {c.id for c in outstanding(run) if not isinstance(c, ELSEWHERE)}
         return run, stored, saved.facts
 
-    async def _fold(self, run_id: str, run: Run | None, entry: Entry) -> Run | None:
+    async def _fold(
+        self, run_id: str, run: Run | None, entry: Entry
+    ) -> tuple[Run | None, list[Command]]:
         try:
             event = event_of(entry)
         except CodecError:
-            return run  # it was dead-lettered when it was delivered
+            return run, []  # it was dead-lettered when it was delivered
         if run is None:
             if not isinstance(event.fact, RunStarted):
-                return None
+                return None, []
             run = new_run(run_id, await self._registry.graph(event.fact.definition))
         event = await self.prepared(run, event)
-        return advance(run, event)[0] if self.authentic(run_id, event) else run
+        return advance(run, event) if self.authentic(run_id, event) else (run, [])
 
     def authentic(self, run_id: str, event: Event) -> bool:
         """Whether a worker's answer returns the nonce of its ticket; other facts need none."""

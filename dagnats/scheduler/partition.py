@@ -15,12 +15,17 @@ import msgspec
 from msgspec import Struct
 
 from dagnats.clock import Clock
-from dagnats.core.commands import CloseRun, Command
-from dagnats.core.events import Event, RetryRequested, RunStarted, StepCalled
+from dagnats.core.commands import CloseRun, Command, LeaveGate
+from dagnats.core.events import (
+    Event,
+    GateChecked,
+    GateGranted,
+    RetryRequested,
+    RunStarted,
+    StepCalled,
+)
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
-from dagnats.core.scheduled import is_start
-from dagnats.core.triggers.model import is_trigger
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
@@ -40,18 +45,20 @@ from dagnats.scheduler.effects import (
     TakeBack,
     Tell,
 )
+from dagnats.scheduler.entities import Entities, is_entity
+from dagnats.scheduler.gates import left
 from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
 from dagnats.scheduler.perform import Performer
-from dagnats.scheduler.starts import Starts
-from dagnats.scheduler.triggers import Triggers
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
 
 log = logging.getLogger("dagnats.scheduler")
 
+# A gate may not have heard of the end yet.
+_HEARD_AFTER_THE_END = (RetryRequested, GateGranted, GateChecked)
 _BUSY = 5  # a run that never rests is saved less often: writing a snapshot costs what it holds
 
 
@@ -97,8 +104,7 @@ class Partition:
         self.fence = fence
         self._loader = Loader(outside, registry, secret)
         self.lookout = Lookout(number, outside, fence)
-        self.triggers = Triggers(number, outside, registry, clock, fence)
-        self._starts = Starts(number, outside, registry)
+        self.entities = Entities(number, outside, registry, clock, fence)
         self._performer = Performer(number, outside, secret, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
         self._closed: OrderedDict[str, None] = OrderedDict()
@@ -117,7 +123,7 @@ class Partition:
         # A start beyond this point is a new run; one before it may have a history to be read.
         self._horizon = await self._outside.log.last_seq()
         await self.lookout.load()
-        await self.triggers.load()
+        await self.entities.load()
 
     # -- folding -----------------------------------------------------------------------------------
 
@@ -146,19 +152,17 @@ class Partition:
         except CodecError as error:
             self._poison(delivery, run_id, str(error), batch)
             return
-        if is_trigger(run_id) or is_start(run_id):
-            whose = self.triggers if is_trigger(run_id) else self._starts
-            messages, kept = await whose.fold(run_id, event)
+        if is_entity(run_id):
+            messages, kept = await self.entities.fold(run_id, event)
             batch.appends.extend(messages)
             batch.kept.extend(kept)
             return
         if run_id in self._closed:
-            if not isinstance(event.fact, RetryRequested):
+            if not isinstance(event.fact, _HEARD_AFTER_THE_END):
                 return
             del self._closed[run_id]
         slot = self._runs.get(run_id) or await self._slot(run_id, event, delivery, batch, now)
         if slot is None:
-            self._poison(delivery, run_id, f"run {run_id} was never started", batch)
             return
         slot.used_ms = now
         self._runs.move_to_end(run_id)
@@ -182,7 +186,7 @@ class Partition:
     async def _slot(
         self, run_id: str, event: Event, delivery: Delivery, batch: Batch, now: float
     ) -> Slot | None:
-        """The run's slot: a new run, or one loaded from the log with what it still owes."""
+        """The run's slot: a new run, or one loaded from the log with what it still owes; None for no run."""
         fact = event.fact
         if (
             isinstance(fact, RunStarted)
@@ -195,8 +199,13 @@ class Partition:
             )
             slot = self._runs[run_id] = Slot(new_run(run_id, graph), now)
             return slot
-        loaded = await self._loader.load(run_id)
+        loaded = await self._loader.load(run_id, delivery.seq)
         if loaded is None:
+            if isinstance(fact, GateGranted | GateChecked):  # a gate is told that there is none
+                gone = LeaveGate(run_id, fact.ticket, fact.gate)
+                batch.appends.append(left(self._outside.log.partitions, gone))
+            else:
+                self._poison(delivery, run_id, f"run {run_id} was never started", batch)
             return None
         slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
         await self._collect(slot, loaded.missing, batch)
@@ -315,8 +324,8 @@ class Partition:
     async def park(self, limit: int = RUNS_IN_MEMORY_MAX, idle_ms: float = RUN_IDLE_MS) -> int:
         """Let runs leave memory that have been quiet, or are too many; return how many left."""
         now = self._clock.monotonic_ms()
-        self.triggers.park(idle_ms)
-        left = 0
+        self.entities.park(idle_ms)
+        parked = 0
         for run_id, slot in list(self._runs.items()):  # least recently used first
             if len(self._runs) <= limit and now - slot.used_ms < idle_ms:
                 break
@@ -325,8 +334,8 @@ class Partition:
             if slot.run.facts - slot.saved_facts >= SNAPSHOT_EVERY_FACTS and not slot.run.closed:
                 await self._loader.save(slot.run)
             if self._runs.pop(run_id, None) is not None:
-                left += 1
-        return left
+                parked += 1
+        return parked
 
 
 def decode_secret(value: bytes) -> bytes:

@@ -11,6 +11,7 @@ from dagnats.core.commands import (
     ArmTimer,
     AskApproval,
     AskControl,
+    AskGate,
     AwaitEvent,
     CancelChild,
     CloseRun,
@@ -19,6 +20,7 @@ from dagnats.core.commands import (
     Dispatch,
     DropCheckpoint,
     ForgetEvent,
+    LeaveGate,
     OpenRun,
     Respond,
     StartChild,
@@ -35,6 +37,7 @@ from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.control import ControlPlane
 from dagnats.scheduler.effects import Before, Drop, Effect, LookAway, LookOut, TakeBack, Tell
+from dagnats.scheduler.gates import to_gate
 from dagnats.scheduler.letters import BODY_SIZE_MAX_BYTES, dead_letter
 from dagnats.scheduler.relatives import Relatives
 from dagnats.scheduler.tickets import call_result, ticket_message
@@ -61,8 +64,8 @@ class Performer:
         self._partition = partition
         self._secret = secret
         self._blobs = outside.blobs
-        partitions = outside.log.partitions
-        self._relatives = Relatives(partition, partitions, registry, outside.blobs)
+        self._partitions = outside.log.partitions
+        self._relatives = Relatives(partition, self._partitions, registry, outside.blobs)
         self.control = ControlPlane(partition, outside, registry, self._relatives)
 
     async def deeds(self, run: Run, command: Command) -> Deeds:
@@ -70,9 +73,8 @@ class Performer:
         match command:
             case Dispatch():
                 return await self._dispatch(run, command)
-            case ArmTimer():
-                subject = subjects.timer(self._partition, command.run)
-                return [armed(subject, self._partition, command.run, command.due_ms)]
+            case ArmTimer() | AskGate() | LeaveGate():
+                return [self._plain(run, command)]
             case DeadLetter():
                 return [Before(await self._dead_letter(run, command))]
             case CloseRun() | OpenRun():
@@ -85,6 +87,12 @@ class Performer:
                 return [await self._relatives.message(run, command)]
             case Abandon() | AwaitEvent() | ForgetEvent() | DropCheckpoint() | TellCaller():
                 return self._effects(run, command)
+
+    def _plain(self, run: Run, command: ArmTimer | AskGate | LeaveGate) -> Append:
+        if isinstance(command, ArmTimer):
+            subject = subjects.timer(self._partition, command.run)
+            return armed(subject, self._partition, command.run, command.due_ms)
+        return to_gate(run, command, self._partitions)
 
     def _effects(
         self, run: Run, command: Abandon | AwaitEvent | ForgetEvent | DropCheckpoint | TellCaller

@@ -64,6 +64,7 @@ QUEUE_SOURCE: Final = (
     "dagnats.queue.{{wildcard(3)}}.{{wildcard(4)}}.{{wildcard(2)}}",
 )
 STARTS: Final = "dagnats.fact.*.*.client"
+GATES: Final = "dagnats.fact.*.*.gate"
 CANCELLED: Final = "dagnats.live.cancelled"
 ASK: Final = "dagnats.ask.*"
 

@@ -6,6 +6,7 @@ import traceback
 from typing import Any, NamedTuple
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dagnats import convert, payloads
 from dagnats.core.checkpoints import PREFIX
@@ -151,7 +152,8 @@ class Answering:
             text = error.reason or "the handler asked to be tried again"
             if error.after_ms is None:
                 return self.failed(message, text, "retriable", ran_ms, error)
-            return self.failed(message, text, "retry_after", ran_ms, error, error.after_ms)
+            later = self.failed(message, text, "retry_after", ran_ms, error, error.after_ms)
+            return replace(later, pause_key=error.pause_key)
         listed = task.options.retry_on
         kind = "non_retriable" if listed and not isinstance(error, listed) else "retriable"
         words = words_of(error)

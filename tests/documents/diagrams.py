@@ -13,11 +13,14 @@ from typing import Final
 from msgspec import Raw
 
 from dagnats.core import state as states
+from dagnats.core.admission import run_ticket
 from dagnats.core.events import (
     ApprovalDecided,
     CancelRequested,
     Event,
     Fact,
+    GateGranted,
+    GateRefused,
     RetryRequested,
     RunContinued,
     RunStarted,
@@ -28,7 +31,15 @@ from dagnats.core.events import (
 )
 from dagnats.core.graph import compile_graph
 from dagnats.core.machine import advance, new_run
-from dagnats.core.model import ApprovalConfig, Condition, LoopConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import (
+    ApprovalConfig,
+    Condition,
+    Limit,
+    LoopConfig,
+    RetryPolicy,
+    Step,
+    Workflow,
+)
 from dagnats.core.run import Run
 from dagnats.core.state import ticket_text
 
@@ -75,6 +86,11 @@ WORKFLOWS: Final = (
         ),
     ),
     Workflow(name="asked", steps=(Step(id="a", kind="approval", config=ApprovalConfig()),)),
+    Workflow(
+        name="gated",
+        limits=(Limit(kind="slots", limit=1),),
+        steps=(Step(id="a", task="t", limits=(Limit(kind="slots", limit=1),), retry=_TWICE),),
+    ),
 )  # fmt: skip
 
 
@@ -116,6 +132,10 @@ def _facts(run: Run) -> Iterator[tuple[Fact, int]]:
         yield RunContinued(ticket=ticket), now
         yield ApprovalDecided(ticket=ticket, approved=True), now
         yield ApprovalDecided(ticket=ticket, approved=False), now
+        yield GateGranted(gate=node.gate, ticket=ticket), now
+        yield GateRefused(gate=node.gate, ticket=ticket, reason="full"), now
+    yield GateGranted(gate="", ticket=run_ticket(run)), now
+    yield GateRefused(gate="", ticket=run_ticket(run), reason="full"), now
     yield RetryRequested(epoch=run.epoch + 1), now
     due_ms = run.armed_ms or now
     yield TimerFired(due_ms=due_ms), due_ms

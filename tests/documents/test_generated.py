@@ -52,7 +52,7 @@ def test_the_diagrams_know_every_state():
     reached_runs = {after for _, after in runs}
     reached_steps = {after for _, after in steps} | {before for before, _ in steps}
 
-    assert reached_runs == {"running", *diagrams.states.CLOSED}
+    assert reached_runs == {"pending", "running", *diagrams.states.CLOSED}
     assert reached_steps == {
         *diagrams.states.SATISFIED,
         *diagrams.states.OPEN,

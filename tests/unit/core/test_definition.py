@@ -6,8 +6,6 @@ import msgspec
 import pytest
 
 from dagnats.core.definition import (
-    LATER_STEP,
-    LATER_WORKFLOW,
     encode_workflow,
     read_workflow,
     write_workflow,
@@ -248,23 +246,6 @@ def test_a_word_like_no_other():
     _, problems = read({"zzzzzz": 1})
 
     assert problems[0].startswith('workflow: unknown key "zzzzzz"; known keys: name, version')
-
-
-@pytest.mark.parametrize("key", sorted(LATER_WORKFLOW))
-def test_workflow_keys_of_later(key):
-    """Keys of features to come are refused with that word; empty ones pass."""
-    assert f'workflow: "{key}" is not supported yet' in read({key: {"x": 1}})[1][0]
-    assert read({"name": "w", key: None})[1] == read({"name": "w", key: {}})[1] == []
-
-
-@pytest.mark.parametrize("key", sorted(LATER_STEP))
-def test_step_keys_of_later(key):
-    """The same for the keys of a step."""
-    _, problems = step(**{key: "x"})
-
-    assert [problem.partition(";")[0] for problem in problems] == [
-        f'step "a": "{key}" is not supported yet'
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""How runs and their steps come to begin where there are limits: they ask a gate, and wait until it grants.
+
+A workflow's ``limits`` let runs begin, a step's ``limits`` its tickets; ``max_steps`` bounds what one run has under
+way, which needs no gate. Whatever leaves a step behind (an answer, a delay, the end of the run) gives back what its
+ticket was given, because that follows from comparing the run before with the run after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from dagnats.core.commands import AskGate, LeaveGate, StartSuccessor
+from dagnats.core.draft import Draft
+from dagnats.core.events import Demand
+from dagnats.core.graph import Graph, Node
+from dagnats.core.inputs import step_input
+from dagnats.core.limiting import gate_id
+from dagnats.core.model import Limit, Priority
+from dagnats.core.run import Run
+from dagnats.core.scope import failed
+from dagnats.core.state import (
+    CONTINUED,
+    HELD,
+    NOBODY,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    StepError,
+    StepState,
+    step_of_ticket,
+    ticket_text,
+)
+from dagnats.core.templates import PathMissing, path_of, select
+from dagnats.limits import GATE_KEY_LENGTH_MAX
+
+RUN_TICKET: Final = "!run/"  # with an epoch: the ticket of the run as a whole; no step can have it
+_members = msgspec.json.Decoder(dict[str, Raw])
+_MS = 1_000
+
+
+# -- what is asked for -----------------------------------------------------------------------------
+
+
+def demands_of(limits: Sequence[Limit], given: Raw) -> tuple[Demand, ...]:
+    """What an input asks of limits.
+
+    Raises:
+        PathMissing: a key, or a cost, is not in it; the message says what is.
+    """
+    return tuple(
+        Demand(
+            kind=limit.kind, limit=limit.limit, path=limit.key, period_ms=limit.period_ms, burst=limit.burst,
+            key=_key(limit.key, given) if limit.key else "",
+            cost=_cost(limit.cost_from, given) if limit.cost_from else limit.cost, mode=limit.mode,
+        )
+        for limit in limits
+    )  # fmt: skip
+
+
+def _key(path: str, given: Raw) -> str:
+    """The value at a path, as text: strings as they are, anything else as JSON."""
+    value = _found("key", path, given)
+    decoded = msgspec.json.decode(value)
+    text = decoded if isinstance(decoded, str) else bytes(value).decode()
+    if len(text) > GATE_KEY_LENGTH_MAX:
+        raise PathMissing(f'the value of key "{path}" is longer than {GATE_KEY_LENGTH_MAX} letters')
+    return text
+
+
+def _cost(path: str, given: Raw) -> int:
+    decoded = msgspec.json.decode(_found("units", path, given))
+    if isinstance(decoded, bool) or not isinstance(decoded, int) or decoded < 0:
+        raise PathMissing(f'units "{path}" are {decoded!r}; they must be a whole number from 0 on')
+    return decoded
+
+
+def _found(what: str, path: str, given: Raw) -> Raw:
+    try:
+        return select(given, path_of(path.removeprefix("input.")))
+    except PathMissing:
+        try:
+            there = ", ".join(_members.decode(given)) or "no keys"
+        except msgspec.DecodeError:
+            there = "no object"
+        raise PathMissing(f'{what} "{path}" is not in the input, which has: {there}') from None
+
+
+def asked_of(run: Run, command: AskGate) -> tuple[tuple[Demand, ...], int]:
+    """What a ticket asks of its gate, and its rank: the lowest goes first.
+
+    Raises:
+        PathMissing: never for a ticket that was held, because that was looked at then.
+    """
+    assert run.graph is not None  # noqa: S101  (only a run with a graph asks)
+    sooner = run.priority * _MS
+    if command.position == NOBODY:
+        return demands_of(run.graph.workflow.limits, run.input), run.started_ms - sooner
+    node = run.graph.nodes[command.position]
+    given = step_input(run.graph, node, run.steps, run.input)
+    return demands_of(node.step.limits, given), run.steps[node.position].since_ms - sooner
+
+
+def priority_of(priority: Priority | None, given: Raw) -> int:
+    """By how many seconds a run goes before others."""
+    if priority is None:
+        return 0
+    try:
+        value = select(given, path_of(priority.key.removeprefix("input.")))
+    except PathMissing:
+        return priority.default_offset
+    decoded: Any = msgspec.json.decode(value)
+    text = decoded if isinstance(decoded, str) else bytes(value).decode()
+    return priority.rules.get(text, priority.default_offset)
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def run_ticket(run: Run) -> str:
+    """The ticket of a run as a whole: a new one each time that it is opened again."""
+    return f"{RUN_TICKET}{run.opened}"
+
+
+def asks(run: Run, graph: Graph) -> AskGate:
+    """A run asks to begin."""
+    return AskGate(run.id, run_ticket(run), gate_id("workflow", graph.workflow.name), NOBODY)
+
+
+def claims(run: Run, ticket: str) -> bool:
+    """Whether a run waits for, or needs, what a gate has for this ticket."""
+    if run.graph is None or run.status not in (PENDING, RUNNING):
+        return False
+    if ticket.startswith(RUN_TICKET):
+        return run.asked and ticket == run_ticket(run)
+    position = run.graph.index.get(step_of_ticket(ticket))
+    if position is None or position >= len(run.steps):
+        return False
+    node, state = run.graph.nodes[position], run.steps[position]
+    return bool(node.gate) and _asked(run, position, state) and ticket == _ticket(node, state)
+
+
+def _asked(run: Run, position: int, state: StepState) -> bool:
+    return state.status == QUEUED or (state.status == HELD and position not in run.line)
+
+
+def _ticket(node: Node, state: StepState) -> str:
+    return ticket_text(node.step.id, state)
+
+
+def left(before: Run, after: Run, draft: Draft) -> Iterator[LeaveGate]:
+    """The tickets that were let through, or had asked, and are over."""
+    if before.asked and after.closed and before.graph is not None:
+        heir = StartSuccessor(after.id).successor if after.status == CONTINUED else ""
+        ask = asks(before, before.graph)
+        yield LeaveGate(ask.run, ask.ticket, ask.gate, heir=heir)
+    for position in draft.changed if draft.graph.gated else ():
+        node = draft.graph.nodes[position]
+        if not node.gate or position >= len(before.steps):
+            continue
+        was, now = before.steps[position], after.steps[position]
+        if not _asked(before, position, was):
+            continue
+        ticket = _ticket(node, was)
+        if not after.closed and _asked(after, position, now) and ticket == _ticket(node, now):
+            continue
+        pause_ms = draft.pause[1] if draft.pause[0] == ticket else 0
+        yield LeaveGate(after.id, ticket, node.gate, pause_ms)
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+
+def hold(draft: Draft, node: Node, before: StepState) -> None:
+    """A step's ticket is about to come into force: not before there is room for it."""
+    state = draft[node.position]
+    if state.status != QUEUED:
+        return
+    if before.status == QUEUED and _ticket(node, before) == _ticket(node, state):
+        return
+    if draft.graph.workflow.max_steps and not draft.called(node):
+        draft.changed[node.position] = replace(state, status=HELD)
+        draft.run = replace(draft.run, line=(*draft.run.line, node.position))
+        fill(draft)
+    elif node.gate:
+        _ask(draft, node)
+
+
+def fill(draft: Draft) -> None:
+    """Steps that wait for room in their own run go on, the first first."""
+    while draft.run.line and draft.active < draft.graph.workflow.max_steps:
+        position, line = draft.run.line[0], draft.run.line[1:]
+        draft.run = replace(draft.run, line=line)
+        state = draft[position]
+        if state.status != HELD:
+            continue
+        node = draft.graph.nodes[position]
+        if node.gate:
+            _ask(draft, node)
+        else:
+            granted(draft, node)
+
+
+def _ask(draft: Draft, node: Node) -> None:
+    """The ticket waits at the gate of its task; one that cannot say for which key fails."""
+    scope = draft.scope(node)
+    try:
+        demands_of(node.step.limits, scope.input())
+    except PathMissing as missing:
+        text = f'limits of step "{node.step.id}": {missing}'
+        draft.put(node.position, failed(scope, StepError(text, "invalid_input")))
+        return
+    draft.changed[node.position] = replace(scope.state, status=HELD, since_ms=draft.at_ms)
+
+
+def granted(draft: Draft, node: Node) -> None:
+    """A ticket is let through: it comes into force."""
+    state = draft[node.position]
+    draft.changed[node.position] = replace(state, status=QUEUED, since_ms=draft.at_ms)
+
+
+def held(graph: Graph, states: Iterable[StepState]) -> Iterator[StepState]:
+    """The states of a run that begins in the middle of another: what is under way there must ask here."""
+    for node, state in zip(graph.nodes, states, strict=True):
+        yield replace(state, status=HELD) if node.gate and state.status == QUEUED else state

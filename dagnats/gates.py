@@ -1,0 +1,117 @@
+"""Gates as they are now: folded from their logs by whoever asks, with the same engine as the scheduler's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from msgspec import Struct
+
+from dagnats.core.events import Event, GateReleased
+from dagnats.core.gates import stored
+from dagnats.core.gates.gate import Gate, GateCommand
+from dagnats.core.gates.view import GateView, view_gate
+from dagnats.core.limiting import gate_id
+from dagnats.errors import CodecError, RequestError
+from dagnats.ids import new_run_id
+from dagnats.limits import LIST_MAX
+from dagnats.ports import Append, Outside
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode, event_of, is_fact, run_of
+
+GateKind = Literal["task", "workflow"]
+
+
+class GateRead(Struct, frozen=True):
+    """A gate, and how many facts its snapshot held (0: there was none)."""
+
+    gate: Gate
+    saved_facts: int
+
+
+async def read_gate(
+    outside: Outside,
+    gate: str,
+    seen: Callable[[Event, list[GateCommand]], None] | None = None,
+) -> GateRead:
+    """A gate by its id; ``seen`` is called with each fact after its snapshot, and what that caused.
+
+    One that nothing ever asked is empty.
+    """
+    found = await outside.documents(subjects.SNAPSHOTS).get(gate)
+    read = (stored.restore(found[0]) if found else None) or Gate(gate)
+    saved = read.facts
+    for entry in await outside.log.history(gate, read.seq):
+        if not is_fact(entry):
+            continue
+        try:
+            event = event_of(entry)
+        except CodecError:
+            continue  # it was dead-lettered when it was delivered
+        caused = read.fold(event)
+        if seen is not None:
+            seen(event, caused)
+    return GateRead(read, saved)
+
+
+class GateRequests:
+    """What can be asked of gates. ``Client`` brings the connection."""
+
+    outside: Outside
+
+    async def gates(self) -> list[GateView]:
+        """The gates that were ever asked, by kind and name."""
+        return await list_gates(self.outside)
+
+    async def gate(self, kind: GateKind, name: str) -> GateView:
+        """The gate of a "task", or of a "workflow": its limits, who holds what, who waits.
+
+        Raises:
+            RequestError: nothing ever asked it.
+        """
+        return await show_gate(self.outside, kind, name)
+
+    async def release_gate(self, kind: GateKind, name: str, run_id: str, reason: str = "") -> None:
+        """Take away what a run has of a gate, or its place in the line. The run itself goes on.
+
+        Raises:
+            RequestError: the run neither holds a place there nor waits for one.
+        """
+        await release(self.outside, kind, name, run_id, reason)
+
+
+async def list_gates(outside: Outside, most: int = LIST_MAX) -> list[GateView]:
+    """The gates that were ever asked, by kind and name; at most ``most``."""
+    places = await outside.log.subjects_of(subjects.GATES)
+    found = sorted(gate for gate in map(run_of, places) if gate)[:most]
+    return [view_gate((await read_gate(outside, gate)).gate) for gate in found]
+
+
+async def show_gate(outside: Outside, kind: str, name: str) -> GateView:
+    """One gate: of a "task", or of a "workflow".
+
+    Raises:
+        RequestError: nothing ever asked it.
+    """
+    gate = (await read_gate(outside, gate_id(kind, name))).gate
+    if not gate.facts:
+        text = f'no ticket ever asked the gate of {kind} "{name}"; `dagnats gate list` shows those that are used'
+        raise RequestError(text)
+    return view_gate(gate)
+
+
+async def release(outside: Outside, kind: str, name: str, run_id: str, reason: str = "") -> None:
+    """Take away what a run has of a gate, or its place in the line. The run itself goes on.
+
+    Raises:
+        RequestError: the run neither holds a place there nor waits for one.
+    """
+    gate = gate_id(kind, name)
+    read = (await read_gate(outside, gate)).gate
+    if not any(key[0] == run_id for key in (*read.holders, *read.lines.waiting)):
+        text = f'run {run_id} has nothing of the gate of {kind} "{name}", and does not wait for it'
+        raise RequestError(text, run_id=run_id)
+    place = subjects.partition_of(gate, outside.log.partitions)
+    fact = GateReleased(run=run_id, reason=reason)
+    msg_id = f"{run_id}/{gate}:released:{new_run_id()}"
+    await outside.log.append([Append(subjects.fact(place, gate, "gate"), encode(fact), msg_id)])
