@@ -28,7 +28,13 @@ from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING
 from dagnats.core.validate import problems_of
 from dagnats.dead import DeadLetters
 from dagnats.errors import (
-    BrokerUnavailable, CodecError, DefinitionError, InvalidInput, ResultTimeout, RunCancelled, RunFailed,
+    BrokerUnavailable,
+    CodecError,
+    DefinitionError,
+    InvalidInput,
+    ResultTimeout,
+    RunCancelled,
+    RunFailed,
 )  # fmt: skip
 from dagnats.explaining import Explaining
 from dagnats.ids import checked_run_id, new_run_id
@@ -130,9 +136,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
         """
         problems = [*reserved_problems(workflow.name), *problems_of(workflow)]
         if problems:
-            raise DefinitionError(
-                "\n".join(str(problem) for problem in problems), problems=problems
-            )
+            raise DefinitionError("\n".join(map(str, problems)), problems=problems)
         return await self.registry.register(workflow)
 
     # -- asking ------------------------------------------------------------------------------------
