@@ -1,4 +1,4 @@
-"""Golden logs of triggers and scheduled starts: their facts as they are on the wire, and what came of each.
+"""Golden logs of gates, triggers and scheduled starts: their facts as they are on the wire, and what came of each.
 
 ``python -m tests.support.entity_histories record [NAME…]`` writes those that are not there yet, and those named.
 """
@@ -16,14 +16,20 @@ from msgspec import Raw
 from dagnats.core.events import (
     AUTHORS,
     ChildClosed,
+    Demand,
     Event,
     Fact,
+    GateAsked,
+    GateLeft,
+    GateReleased,
     StartCancelled,
     StartScheduled,
     TimerFired,
     TriggerFired,
     TriggerSet,
 )
+from dagnats.core.gates import stored
+from dagnats.core.gates.gate import Gate
 from dagnats.core.scheduled import ScheduledStart, fold_start
 from dagnats.core.triggers.fold import TriggerState, fold
 from dagnats.wire import subjects
@@ -94,8 +100,50 @@ def start_cancelled() -> Facts:
     yield T0 + HOUR, TimerFired(due_ms=T0 + HOUR)
 
 
+def _asks(run: str, rank_ms: int, *demands: Demand) -> GateAsked:
+    return GateAsked(run=run, ticket="a/1/0", rank_ms=rank_ms, demands=demands)
+
+
+def gate_slots() -> Facts:
+    """Two limits at once, and a weight: a tenant that is full does not hold up others."""
+
+    def of(tenant: str, cost: int = 1) -> tuple[Demand, Demand]:
+        each = Demand(kind="slots", limit=1, path="input.tenant", key=tenant)
+        return each, Demand(kind="slots", limit=3, cost=cost)
+
+    for number, (run, tenant, cost) in enumerate(
+        [("r1", "a", 1), ("r2", "a", 1), ("r3", "b", 2), ("r4", "c", 2), ("r5", "d", 1)]
+    ):
+        yield T0 + number, _asks(run, T0 + number, *of(tenant, cost))
+    yield T0 + 10, GateLeft(run="r3", ticket="a/1/0")
+    yield T0 + 20, GateLeft(run="r2", ticket="a/1/0")  # it was cancelled while it waited
+    yield T0 + 30, GateReleased(run="r1", reason="stuck")
+    yield T0 + 40, GateLeft(run="r4", ticket="a/1/0")
+    yield T0 + 50, GateLeft(run="r5", ticket="a/1/0")
+
+
+def gate_rate() -> Facts:
+    """Two in a second, the third waits for the clock; a key rests after an answer that said so."""
+    rate = Demand(kind="rate", limit=2, period_ms=1_000, burst=2, path="input.tenant", key="a")
+    for number in range(4):
+        yield T0 + number, _asks(f"r{number}", T0 + number, rate)
+    yield T0 + 600, TimerFired(due_ms=T0 + 500)
+    yield T0 + 700, GateLeft(run="r0", ticket="a/1/0", pause_ms=5_000)
+    yield T0 + 1_100, TimerFired(due_ms=T0 + 1_000)
+    yield T0 + 5_700, TimerFired(due_ms=T0 + 5_700)
+
+
+def gate_singleton() -> Facts:
+    """A newer run takes the place of the one in progress; one that may not wait is refused."""
+    for number, (run, mode) in enumerate([("r1", "replace"), ("r2", "replace"), ("r3", "refuse")]):
+        yield T0 + number, _asks(run, T0 + number, Demand(kind="slots", limit=1, mode=mode))
+    yield T0 + 10, GateLeft(run="r1", ticket="a/1/0")
+    yield T0 + 20, GateLeft(run="r2", ticket="a/1/0", heir="r2-next")
+
+
 SCRIPTS: tuple[Callable[[], Facts], ...] = (
     trigger_schedule, trigger_queue, trigger_replaces, start_fires, start_cancelled,
+    gate_slots, gate_rate, gate_singleton,
 )  # fmt: skip
 
 
@@ -117,20 +165,31 @@ def recorded(script: Callable[[], Facts]) -> Lines:
 
 def replayed(name: str, lines: Lines) -> Lines:
     """The same history with what the engine makes of it today."""
-    starts = name.startswith("start_")
-    entity = "start=r" if starts else "trigger=t"
-    state: Any = ScheduledStart(entity) if starts else TriggerState(entity=entity)
+    entity, state, folding, shown = _begun(name.partition("_")[0])
     said: Lines = [lines[0]]
     for seq, line in enumerate((each for each in lines[1:] if "fact" in each), 1):
         subject = subjects.fact(0, entity, line["author"])
         fact = decode_fact(subject, msgspec.json.encode(line["fact"]))
         event = Event(seq, line["at_ms"], fact)
-        folding: Any = fold_start if starts else fold
         state, commands = folding(state, event)
         told = [{type(each).__name__: each} for each in commands]
         kept = {key: line[key] for key in ("at_ms", "author", "fact")}
         said.append({**kept, "commands": msgspec.json.decode(msgspec.json.encode(told))})
-    return [*said, {"state": msgspec.json.decode(msgspec.json.encode(state))}]
+    return [*said, {"state": msgspec.json.decode(shown(state))}]
+
+
+def _begun(kind: str) -> tuple[str, Any, Callable[[Any, Event], Any], Callable[[Any], bytes]]:
+    """An entity without facts: its id, its state, what folds one more fact, and how its state is written."""
+    if kind == "gate":
+        return (
+            "gate=task=t",
+            Gate("gate=task=t"),
+            lambda gate, event: (gate, gate.fold(event)),
+            stored.save,
+        )
+    if kind == "start":
+        return "start=r", ScheduledStart("start=r"), fold_start, msgspec.json.encode
+    return "trigger=t", TriggerState(entity="trigger=t"), fold, msgspec.json.encode
 
 
 def read(path: Path) -> Lines:

@@ -1,0 +1,131 @@
+"""Limits while processes die: the holder of a slot, the owner of the gate, the server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec import Struct
+
+from dagnats import Client
+from dagnats.jetstream.outside import JetStream
+from tests.faults.gated import AT_ONCE, PER_TENANT
+from tests.faults.tasks import LEDGER
+from tests.scenarios.gates_support import empty
+from tests.support.broker import Broker
+from tests.support.deployment import eventually
+from tests.support.processes import Fleet, fleet
+
+pytestmark = [pytest.mark.faults]
+
+RUNS, TENANTS = 60, 3
+
+
+class Scene(Struct):
+    """A fleet, its client, and the file in which executions are noted."""
+
+    broker: Broker
+    fleet: Fleet
+    client: Client
+    ledger: Path
+
+    def lines(self) -> list[list[str]]:
+        """The ledger, in the order in which things happened."""
+        text = self.ledger.read_text() if self.ledger.exists() else ""
+        return [line.split() for line in text.splitlines()]
+
+    def died(self, pid: int) -> None:
+        """Note that a process is gone, and what it was running with it."""
+        with self.ledger.open("a") as file:
+            file.write(f"- - {pid} died\n")
+
+    def most(self) -> tuple[int, int]:
+        """The most that ever were inside at once: altogether, and of one tenant."""
+        inside: dict[tuple[str, int], str] = {}
+        altogether = one = 0
+        for run, ticket, pid, what in self.lines():
+            act, _, tenant = what.partition("-")
+            if act == "died":
+                inside = {key: who for key, who in inside.items() if key[1] != int(pid)}
+            elif act == "start":
+                inside[f"{run} {ticket}", int(pid)] = tenant
+            else:
+                inside.pop((f"{run} {ticket}", int(pid)), None)
+            altogether = max(altogether, len(inside))
+            one = max(one, max(Counter(inside.values()).values(), default=0))
+        return altogether, one
+
+    async def endure(self, kill: Callable[[], object], kills: int) -> None:
+        """Start everything, kill as often, let everything end; nothing was over a limit, and nothing is left."""
+        handles = [
+            await self.client.start("narrow", {"n": n, "tenant": n % TENANTS}) for n in range(RUNS)
+        ]
+        for number in range(1, kills + 1):
+            enough = number * RUNS // (kills + 2)
+            await eventually(lambda enough=enough: len(self.lines()) // 2 >= enough, 30)
+            kill()
+        async with asyncio.timeout(60):
+            outputs = [await handle.result(60) for handle in handles]
+        assert outputs == list(range(RUNS))
+        altogether, one = self.most()
+        assert altogether == AT_ONCE  # it was reached, and never more
+        assert one == PER_TENANT
+        await eventually(lambda: empty(self.client, "task", "narrow"), 20)
+
+
+@asynccontextmanager
+async def scene(broker: Broker, directory: Path, *, schedulers: int) -> AsyncIterator[Scene]:
+    """A fleet with two workers, each of which alone could break the limits."""
+    ledger = directory / "ledger"
+    made = fleet(
+        broker, directory, app="tests.faults.gated", schedulers=schedulers, workers=2,
+        **{LEDGER: str(ledger)},
+    )  # fmt: skip
+    async with made as processes:
+        outside = await JetStream.open(broker.url, name="gates")
+        try:
+            yield Scene(broker, processes, Client(outside), ledger)
+        finally:
+            await outside.close()
+
+
+async def test_holders_killed(broker, tmp_path):
+    """A worker that holds slots dies: its tickets run again with the places that they have."""
+    async with scene(broker, tmp_path, schedulers=1) as s:
+
+        def kill() -> None:
+            victim = s.fleet.workers[0]
+            s.fleet.gone(victim)
+            victim.kill()
+            s.died(victim.pid)
+            s.fleet.start_worker()
+
+        await s.endure(kill, kills=3)
+
+
+async def test_owners_of_the_gate_killed(broker, tmp_path):
+    """A scheduler that owns the gate dies: the next one knows who is inside and who waits."""
+    async with scene(broker, tmp_path, schedulers=2) as s:
+
+        def kill() -> None:
+            victim = s.fleet.schedulers[0]
+            s.fleet.gone(victim)
+            victim.kill()
+            s.fleet.start_scheduler()
+
+        await s.endure(kill, kills=3)
+
+
+async def test_the_server_killed(broker, tmp_path):
+    """The server dies: what a gate let in is in its log, and nobody is let in twice."""
+    async with scene(broker, tmp_path, schedulers=2) as s:
+
+        def kill() -> None:
+            s.broker.kill()
+            s.broker.start()
+
+        await s.endure(kill, kills=2)
