@@ -9,11 +9,12 @@ PYTEST = $(BIN)/python -m pytest -q
 PARALLEL = -n auto --maxprocesses 4
 SIM_RUNS ?= 1000000
 DURATION ?= 600
+TASKS ?= 1000000
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types arch unit laws sim integration conformance \
-	faults chaos documents tidy bench mutants lowest clean
+	faults chaos soak documents tidy bench mutants lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -88,6 +89,9 @@ faults: setup ## kills, restarts, full disks; long variants included
 
 chaos: setup ## ten minutes of killed workers, and the count (DURATION=seconds)
 	$(BIN)/python -m tests.chaos $(DURATION)
+
+soak: setup ## a million tasks: memory, latency, what is left behind (TASKS=number)
+	$(BIN)/python -m tests.chaos.soak $(TASKS)
 
 documents: setup ## code blocks, commands, links and names in the docs
 	$(PYTEST) tests/documents
