@@ -28,6 +28,9 @@ SAID = {
     "saga": 'compensated: step "charge": the card was refused for flight and hotel',
     "continue_as_new": "page 4; the first run is continued",
     "control_plane": "coffee is a drink; tea is a drink\nTrue True",
+    "rate_limits": "\n".join(
+        f"{tenant}: page {n}" for n in range(30) for tenant in ("blue", "green")
+    ),
     "reason_approve_execute": "Execute this? ['tidy up: part 1', 'tidy up: part 2']\ndid tidy up: part 2",
 }
 GRANTED = {"control_plane": ["research"]}
