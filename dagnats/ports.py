@@ -250,6 +250,10 @@ class TaskQueue(Protocol):
         """The ticket was answered: remove it."""
         ...
 
+    def renew(self, reply: str) -> None:
+        """The ticket's lease begins anew; what is said of the ticket after this counts after it."""
+        ...
+
     async def give_back(self, reply: str, delay_ms: int = 0) -> None:
         """Let another worker have it."""
         ...

@@ -87,6 +87,10 @@ class JetStreamQueue:
         """The ticket was answered: remove it."""
         self._link.send(publish_frame(reply, b"+ACK"))
 
+    def renew(self, reply: str) -> None:
+        """The ticket's lease begins anew. On the connection of the other answers, so that it does not overtake them."""
+        self._link.send(publish_frame(reply, b"+WPI"))
+
     async def give_back(self, reply: str, delay_ms: int = 0) -> None:
         """Let another worker have it, now or later."""
         body = b"-NAK"

@@ -90,6 +90,10 @@ class MemoryQueue:
         """The ticket was answered: remove it."""
         self._link.world.queue.settle(reply, None)
 
+    def renew(self, reply: str) -> None:
+        """The ticket's lease begins anew."""
+        self._link.world.queue.extend(reply)
+
     async def give_back(self, reply: str, delay_ms: int = 0) -> None:
         """Let another worker have it."""
         self._link.world.queue.settle(reply, delay_ms)

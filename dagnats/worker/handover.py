@@ -32,7 +32,6 @@ from dagnats.ports import Delivery, Notices, Outside
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import HandedOver, Offer, OfferAnswer, TaskMessage
-from dagnats.worker.lease import LeaseKeeper
 
 log = logging.getLogger("dagnats.worker")
 
@@ -147,14 +146,13 @@ class Receiver:
         worker: str,
         outside: Outside,
         clock: Clock,
-        keeper: LeaseKeeper,
         judge: Callable[[Offer, int], OfferAnswer],
         take: Callable[[Delivery], None],
     ) -> None:
         self._worker = worker
         self._notices = outside.notices
         self._clock = clock
-        self._keeper = keeper
+        self._queue = outside.queue
         self._judge = judge
         self._take = take
         self._at = subjects.handover_to(worker, new_process_id("process"))
@@ -208,7 +206,7 @@ class Receiver:
         if until is None or until < self._clock.monotonic_ms():
             log.warning("%s was handed over too late; it comes again when its lease is over", key)
             return
-        self._keeper.renew(given.reply)  # the sender has held it for a while
+        self._queue.renew(given.reply)  # the sender has held it for a while
         self._take(
             Delivery(
                 seq=given.seq,

@@ -113,10 +113,6 @@ class LeaseKeeper:
             if held is not None:
                 held.reply = reply
 
-    def renew(self, reply: str) -> None:
-        """Begin a delivery's lease anew, now: it was another worker's."""
-        self._link.extend([reply])
-
     def release(self, key: str) -> bool:
         """No longer; False when the keeper has answered for it already."""
         with self._lock:

@@ -65,9 +65,7 @@ class Worker:
             freed=lambda: self._pulling.slot_freed(),  # noqa: PLW0108  (made below)
         )  # fmt: skip
         self._tasks = frozenset(tasks)
-        self._receiver = Receiver(
-            self.name, outside, self._clock, self.keeper, self._judge, self._take
-        )
+        self._receiver = Receiver(self.name, outside, self._clock, self._judge, self._take)
         self._pulling = Pulling(
             _channels(tasks, group),
             concurrency,

@@ -186,6 +186,19 @@ async def test_a_ticket_given_back_for_later_comes_later(deployment, outside, ru
     assert hands.payloads == [b"later", b"young", b"later"]
 
 
+async def test_a_renewed_ticket_can_be_given_back(deployment, outside, run, task):
+    """What was said last counts: it comes again after its pause, and not after its lease."""
+    hands = await Hands(outside).open(task, lease_ms=60_000)
+    await send(outside, run, task, b"work")
+    for times in range(1, 6):
+        await deployment.until(lambda times=times: len(hands.got) == times)
+        outside.queue.renew(hands.got[-1].reply)
+        await outside.queue.give_back(hands.got[-1].reply, 100 * (times % 2))
+    await deployment.until(lambda: len(hands.got) == 6)
+
+    assert hands.payloads == [b"work"] * 6
+
+
 async def test_a_dead_workers_ticket_goes_to_another(deployment, outside, other, run, task):
     """After its lease, with one more delivery on its count."""
     hands = await Hands(outside).open(task, lease_ms=WORKER_LEASE_MIN_MS, ask=1)

@@ -18,7 +18,7 @@ delays = st.integers(0, 2 * LEASE_MS) | st.integers(0, 5)
 
 
 class Hands:
-    """The clock, the network, the queue and the lease keeper of one case; delays are given."""
+    """The clock, the network and the queue of one case; delays are given."""
 
     def __init__(self, *takes_ms: int) -> None:
         self.now_ms = 0.0
@@ -75,7 +75,7 @@ class Hands:
         def begin(delivery: Delivery) -> None:
             self.begun.append((f"{number} {delivery.reply}", self.now_ms))
 
-        made = Receiver("bound", self, self, self, lambda *_: OfferAnswer(says=says), begin)
+        made = Receiver("bound", self, self, lambda *_: OfferAnswer(says=says), begin)
         self.receivers.append(made)
         return made
 

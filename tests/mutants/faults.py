@@ -310,7 +310,7 @@ FAULTS = (
     Fault(
         "what was handed over keeps its old lease",
         HANDOVER,
-        "        self._keeper.renew(given.reply)  # the sender has held it for a while\n",
+        "        self._queue.renew(given.reply)  # the sender has held it for a while\n",
         "",
     ),
     # -- the control plane -------------------------------------------------------------------------
