@@ -103,16 +103,27 @@ class Priority:
 
     Each value stands for how many seconds sooner (or later) than others a run goes, from -600 to 600; ``default`` is
     for all other values.
+
+    Raises:
+        DefinitionError.
     """
 
     __slots__ = ("rules",)
 
     def __init__(self, key: str, rules: Mapping[str, int], *, default: int = 0) -> None:
+        if not isinstance(rules, Mapping):
+            raise DefinitionError(f'Priority: rules={rules!r}; write {{"paid": 60, "free": -60}}')
         self.rules = Rules(
             key=_path("Priority: key", key),
-            rules={str(value): int(seconds) for value, seconds in rules.items()},
-            default_offset=default,
+            rules={str(value): _seconds(f"{value!r}", offset) for value, offset in rules.items()},
+            default_offset=_seconds("default", default),
         )
+
+
+def _seconds(what: str, given: object) -> int:
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise DefinitionError(f"Priority: {what} is {given!r}; write whole seconds, such as 60")
+    return given
 
 
 AtOnce = int | Concurrency | Sequence[Concurrency]
@@ -137,12 +148,18 @@ def run_limits(where: str, given: Mapping[str, Any]) -> tuple[Limit, ...]:
     limits: list[Limit] = []
     singleton = given.get("singleton")
     if singleton:
-        mode = SINGLETON_MODES.get("skip" if singleton is True else singleton)
+        mode = SINGLETON_MODES.get("skip" if singleton is True else str(singleton))
         if mode is None:
             modes = ", ".join(map(repr, SINGLETON_MODES))
             raise DefinitionError(f"{where}: singleton={singleton!r}; use True or one of {modes}")
         limits.append(Limit(kind="slots", limit=1, key=key, mode=cast("LimitMode", mode)))
-    limits += _each(f"{where}: max_runs", given.get("max_runs"), Concurrency, key)
+    runs = _each(f"{where}: max_runs", given.get("max_runs"), Concurrency, key)
+    if limits and any(limit.key == key for limit in runs):
+        text = (
+            f"{where}: singleton= and max_runs= both say how many runs there are at once; keep one"
+        )
+        raise DefinitionError(text)
+    limits += runs
     limits += _each(f"{where}: rate", given.get("rate"), Rate, key)
     if key and not limits:
         text = (
@@ -175,7 +192,10 @@ def _one(where: str, given: object, kind: type[Concurrency | Rate], key: str) ->
         return given.limit
     short = int if kind is Concurrency else str
     if isinstance(given, short) and not isinstance(given, bool):
-        return kind(cast("Any", given), key=key).limit
+        try:
+            return kind(cast("Any", given), key=key).limit
+        except DefinitionError as error:
+            raise DefinitionError(f"{where}={given!r}: {error}") from None
     example = (
         '5 or Concurrency(5, key="input.tenant")'
         if kind is Concurrency
@@ -195,13 +215,13 @@ def _rate(limit: int | str, per: Duration | None) -> tuple[int, int]:
                 "or a number with per="
             )
         return int(found[1]), unit * int(found[2] or 1)
+    most = whole_number("Rate: limit", limit, least=1)
     if per is None:
         raise DefinitionError(f'Rate({limit!r}): in which time? write "{limit}/s", or give per=')
     try:
-        period_ms = to_ms(per)
+        return most, to_ms(per)
     except ValueError as error:
         raise DefinitionError(f"Rate: per: {error}") from error
-    return whole_number("Rate: limit", limit, least=1), period_ms
 
 
 def _cost(where: str, given: int | str) -> tuple[int, str]:
@@ -211,9 +231,10 @@ def _cost(where: str, given: int | str) -> tuple[int, str]:
 
 
 def _path(where: str, given: object) -> str:
-    if not isinstance(given, str):
+    path = given.removeprefix("input.") if isinstance(given, str) else ""
+    if not isinstance(given, str) or (given and not path):
         raise DefinitionError(f'{where}={given!r}; write a path into the input: "input.tenant"')
-    return given.removeprefix("input.")
+    return path
 
 
 def _mode(where: str, given: str) -> LimitMode:

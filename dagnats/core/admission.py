@@ -141,11 +141,7 @@ def claims(run: Run, ticket: str) -> bool:
     if position is None or position >= len(run.steps):
         return False
     node, state = run.graph.nodes[position], run.steps[position]
-    return bool(node.gate) and _asked(run, position, state) and ticket == _ticket(node, state)
-
-
-def _asked(run: Run, position: int, state: StepState) -> bool:
-    return state.status == QUEUED or (state.status == HELD and position not in run.line)
+    return bool(node.gate) and state.under_way and ticket == _ticket(node, state)
 
 
 def _ticket(node: Node, state: StepState) -> str:
@@ -163,10 +159,10 @@ def left(before: Run, after: Run, draft: Draft) -> Iterator[LeaveGate]:
         if not node.gate or position >= len(before.steps):
             continue
         was, now = before.steps[position], after.steps[position]
-        if not _asked(before, position, was):
+        if not was.under_way:
             continue
         ticket = _ticket(node, was)
-        if not after.closed and _asked(after, position, now) and ticket == _ticket(node, now):
+        if not after.closed and now.under_way and ticket == _ticket(node, now):
             continue
         pause_ms = draft.pause[1] if draft.pause[0] == ticket else 0
         yield LeaveGate(after.id, ticket, node.gate, pause_ms)
@@ -182,27 +178,34 @@ def hold(draft: Draft, node: Node, before: StepState) -> None:
         return
     if before.status == QUEUED and _ticket(node, before) == _ticket(node, state):
         return
-    if draft.graph.workflow.max_steps and not draft.called(node):
-        draft.changed[node.position] = replace(state, status=HELD)
-        draft.run = replace(draft.run, line=(*draft.run.line, node.position))
-        fill(draft)
+    if draft.graph.workflow.max_steps and not state.caller:  # a call has the room of its caller
+        draft.changed[node.position] = replace(state, status=HELD, since_ms=0)
+        draft.lined.append(node.position)
     elif node.gate:
         _ask(draft, node)
 
 
 def fill(draft: Draft) -> None:
     """Steps that wait for room in their own run go on, the first first."""
-    while draft.run.line and draft.active < draft.graph.workflow.max_steps:
-        position, line = draft.run.line[0], draft.run.line[1:]
-        draft.run = replace(draft.run, line=line)
-        state = draft[position]
-        if state.status != HELD:
+    room = draft.graph.workflow.max_steps - draft.active
+    line = (*draft.run.line, *draft.lined)
+    if room < 1 and not draft.lined:
+        return
+    taken = 0
+    for position in line:
+        if room < 1:
+            break
+        taken += 1
+        if not draft[position].in_line:
             continue
         node = draft.graph.nodes[position]
         if node.gate:
             _ask(draft, node)
         else:
             granted(draft, node)
+        room -= draft[position].under_way
+    draft.lined = []
+    draft.run = replace(draft.run, line=line[taken:])
 
 
 def _ask(draft: Draft, node: Node) -> None:

@@ -134,7 +134,7 @@ def _answered(draft: Draft, fact: Answer) -> None:
 def _granted(draft: Draft, fact: GateGranted) -> None:
     """A gate lets a step's ticket through."""
     node = _node(draft, fact.ticket, HELD)
-    if node is not None and node.position not in draft.run.line:
+    if node is not None and not draft[node.position].in_line:
         admission.granted(draft, node)
 
 

@@ -74,7 +74,7 @@ def after_error(scope: Scope, error: StepError, delay: int | None = None) -> Ste
 
 def dispatches(scope: Scope) -> tuple[Command, ...]:
     """The ticket of a queued step is in force; one that is held asks its gate, when it is its turn in the run."""
-    if scope.state.status == HELD and scope.node.position not in scope.run.line:
+    if scope.state.status == HELD and not scope.state.in_line:
         return (AskGate(scope.run.id, scope.ticket, scope.node.gate, scope.node.position),)
     if scope.state.status != QUEUED:
         return ()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core.graph import NOWHERE, Graph, Grown, Node, grow
+from dagnats.core.graph import Graph, Grown, Node, grow
 from dagnats.core.inputs import lookup_in
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
 from dagnats.core.scope import Growth, Next, Scope
-from dagnats.core.state import HELD, OPEN, QUEUED, StepError, StepState
+from dagnats.core.state import OPEN, StepError, StepState
 from dagnats.core.templates import Lookup
 
 Ending = tuple[str, StepError | None, int]  # status, reason, position of the step that failed or -1
@@ -20,7 +20,7 @@ class Draft:
     """Changes to a run, collected: which steps moved, what is still to be settled, how it ends."""
 
     __slots__ = (
-        "at_ms", "began", "changed", "ending", "graph", "open", "output", "pause", "run", "told", "worklist",
+        "at_ms", "began", "changed", "ending", "graph", "lined", "open", "output", "pause", "run", "told", "worklist",
     )  # fmt: skip
 
     def __init__(self, run: Run, graph: Graph, at_ms: int) -> None:
@@ -29,6 +29,7 @@ class Draft:
         self.at_ms = at_ms
         self.changed: dict[int, StepState] = {}
         self.worklist: list[int] = []
+        self.lined: list[int] = []  # those that wait for room in the run from now on
         self.told: list[int] = []  # durable calls whose callers may be waiting
         self.open = run.open
         self.ending: Ending | None = None
@@ -95,21 +96,15 @@ class Draft:
         own = state.owned
         return [*(range(own.first, own.first + own.count) if own else ()), *state.calls]
 
-    def called(self, node: Node) -> bool:
-        """Whether a step is a durable call: it is part of what its caller does, and its caller has room."""
-        return node.owner != NOWHERE and node.position in self[node.owner].calls
-
     @property
     def active(self) -> int:
         """How many steps are under way, as of now. Counted only where there is a bound."""
         before = self.began
         total = before.active
         for position, state in self.changed.items():
-            if self.called(self.graph.nodes[position]):
-                continue
             if position < len(before.steps):
-                total -= _under_way(before.steps[position], position, before.line)
-            total += _under_way(state, position, self.run.line)
+                total -= _counts(before.steps[position])
+            total += _counts(state)
         return total
 
     def result(self, **changes: object) -> Run:
@@ -119,5 +114,6 @@ class Draft:
         return replace(self.run, steps=steps, open=self.open, active=active, **changes)
 
 
-def _under_way(state: StepState, position: int, line: tuple[int, ...]) -> bool:
-    return state.status == QUEUED or (state.status == HELD and position not in line)
+def _counts(state: StepState) -> bool:
+    """Whether a step takes room in its run. A durable call does not: it is part of what its caller does."""
+    return state.under_way and not state.caller

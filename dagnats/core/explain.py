@@ -82,7 +82,7 @@ def _reasons(
     step = node.step.id
     if state.status == PENDING:
         yield from _pending(run, graph, node)
-    elif state.status == HELD and node.position in run.line:
+    elif state.in_line:
         place = run.line.index(node.position) + 1
         most = graph.workflow.max_steps
         text = f"waits for room in the run: {run.active} of {most} steps are under way, position {place}"

@@ -99,5 +99,5 @@ def _moved(state: StepState, later: int) -> StepState:
         state,
         due_ms=state.due_ms + later if state.due_ms else 0,
         bound_ms=state.bound_ms + later if state.bound_ms else 0,
-        since_ms=state.since_ms + later,
+        since_ms=state.since_ms + later if state.since_ms else 0,
     )

@@ -277,8 +277,7 @@ def priority_problems(priority: Priority) -> Iterator[Problem]:
     if not 1 <= len(priority.rules) <= PRIORITY_RULES_MAX:
         cure = f"give 1 … {PRIORITY_RULES_MAX}"
         yield Problem(f"{where}.rules", f"{len(priority.rules)} rules", cure)
-    offsets = {**priority.rules, "default_offset": priority.default_offset}
-    for value, offset in offsets.items():
+    for value, offset in (*priority.rules.items(), ("default_offset", priority.default_offset)):
         if abs(offset) > PRIORITY_OFFSET_MAX_S:
             cure = f"use -{PRIORITY_OFFSET_MAX_S} … {PRIORITY_OFFSET_MAX_S} seconds"
             yield Problem(f"{where} {value}", f"{offset} is out of bounds", cure)

@@ -56,8 +56,10 @@ def settle(draft: Draft) -> None:
     while draft.ending is None:
         while draft.worklist and draft.ending is None:
             _settle_one(draft, draft.worklist.pop())
-        if draft.graph.workflow.max_steps:
+        if draft.graph.workflow.max_steps and draft.ending is None:
             admission.fill(draft)
+            if draft.worklist:  # one could not say what it asks of its gate
+                continue
         if draft.ending is not None or draft.open:
             return
         _complete(draft)

@@ -61,7 +61,8 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     ``blockers`` counts parents that are not satisfied yet. ``attempt`` counts executions from 1
     within an iteration, ``spent`` those before the run was re-opened, ``iteration`` from 0, ``resume`` how
     often a parked step was entered again. ``due_ms`` is when a waiting step goes on, ``bound_ms``
-    when a loop's or a question's time is over, ``since_ms`` when the ticket in force was dispatched.
+    when a loop's or a question's time is over, ``since_ms`` when the ticket in force was dispatched, or asked
+    its gate (0: it waits for room in its run).
     ``bypassed`` marks a step that was skipped because a failure above it was recovered.
 
     ``input`` is given to steps that were added to a running graph. ``calls`` are the positions of the
@@ -102,6 +103,16 @@ class StepState(Struct, frozen=True, omit_defaults=True):
         if self.status == WAITING and self.due_ms:
             return min(self.due_ms, self.bound_ms) if self.bound_ms else self.due_ms
         return self.bound_ms if self.status in (HELD, QUEUED, WAITING) else 0
+
+    @property
+    def in_line(self) -> bool:
+        """Whether its ticket waits for room in its run."""
+        return self.status == HELD and not self.since_ms
+
+    @property
+    def under_way(self) -> bool:
+        """Whether its ticket is in force, or waits for a gate."""
+        return self.status == QUEUED or (self.status == HELD and self.since_ms > 0)
 
 
 def ticket_text(step: str, state: StepState) -> str:

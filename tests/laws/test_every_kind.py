@@ -37,7 +37,7 @@ from dagnats.core.events import (
 from dagnats.core.graph import NOWHERE, Node, compile_graph
 from dagnats.core.machine import advance, new_run, outstanding
 from dagnats.core.run import Run
-from dagnats.core.state import OPEN, QUEUED, SATISFIED, WAITING, ticket_text
+from dagnats.core.state import HELD, OPEN, QUEUED, SATISFIED, WAITING, ticket_text
 from dagnats.core.validate import problems_of
 
 EXAMPLES = int(os.environ.get("LAW_EXAMPLES", "200"))
@@ -184,7 +184,7 @@ DECIDED_ELSEWHERE = ("sub_workflow", "control")
 def goes_on(run: Run, node: Node) -> bool:
     """Whether something will move a step: a ticket, a deadline, a child, a step that it owns or is parked on."""
     state = run.steps[node.position]
-    if state.status == QUEUED or state.deadline_ms or node.step.kind in DECIDED_ELSEWHERE:
+    if state.status in (HELD, QUEUED) or state.deadline_ms or node.step.kind in DECIDED_ELSEWHERE:
         return True
     own = state.owned
     watched = range(own.first, own.first + own.count) if own else [state.parked]
@@ -212,7 +212,9 @@ def check(run: Run) -> None:
         return
     assert run.open == counted(run)
     awake = [
-        node for node in run.graph.nodes if run.steps[node.position].status in (QUEUED, WAITING)
+        node
+        for node in run.graph.nodes
+        if run.steps[node.position].status in (HELD, QUEUED, WAITING)
     ]
     assert awake, "a run that is open waits for nothing"
     assert outstanding(run), "nothing is outstanding"
@@ -224,7 +226,7 @@ def check(run: Run) -> None:
             assert belongs(run, node), f"{node.step.id} has outlived its owner"
     saved = snapshot.read(snapshot.save(run))
     assert saved is not None
-    restored = snapshot.restore(saved, GRAPH)
+    restored = snapshot.restore(saved, compile_graph(run.graph.workflow, "digest"))
     assert restored is not None
     assert restored.graph == run.graph
     assert [c.id for c in outstanding(restored)] == [c.id for c in outstanding(run)]

@@ -1,4 +1,4 @@
-"""Faults in what folds triggers and scheduled starts, and in who carries it out."""
+"""Faults in what folds limits, triggers and scheduled starts, and in who carries it out."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ ENTITY_FAULTS = (
         "scheduler/watching.py",
         "        watch.heard = entry.seq\n",
         "",
+    ),
+    Fault(
+        "a step that fails in its turn is not settled",
+        "core/settle.py",
+        "            if draft.worklist:  # one could not say what it asks of its gate\n                continue\n",
+        "",
+    ),
+    Fault(
+        "a step at its gate takes no room in its run",
+        "core/admission.py",
+        "        room -= draft[position].under_way\n",
+        "        room -= draft[position].status == QUEUED\n",
+    ),
+    Fault(
+        "a run that has ended keeps its place",
+        "core/admission.py",
+        "if before.asked and after.closed and before.graph is not None:",
+        "if False:",
     ),
     Fault(
         "a start that was cancelled happens",
