@@ -15,7 +15,8 @@ from msgspec import Struct
 from dagnats import Client
 from dagnats.jetstream.outside import JetStream
 from dagnats.wire.codec import kind_of
-from tests.chaos.tasks import LEDGER, LONGEST, STEPS
+from tests.chaos.tasks import LONGEST, STEPS
+from tests.faults.tasks import LEDGER
 from tests.support.broker import Broker
 from tests.support.processes import Fleet, fleet
 

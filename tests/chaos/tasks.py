@@ -6,34 +6,29 @@ import asyncio
 import os
 import random
 import time
-from pathlib import Path
 
 from dagnats import App, Context, WorkflowBuilder
+from tests.faults.tasks import note
 
-LEDGER, LONGEST = "DAGNATS_CHAOS_LEDGER", "DAGNATS_CHAOS_LONGEST_S"
+LONGEST = "DAGNATS_CHAOS_LONGEST_S"
 STEPS = 3
 SHORTEST_S = 2.0
 
 app = App("chaos")
 
 
-def note(ctx: Context, what: str) -> None:
-    """One line in one write: run, ticket, pid, what, and the monotonic time of this machine."""
-    line = f"{ctx.run_id} {ctx.message.ticket} {os.getpid()} {what} {time.monotonic()}\n"
-    file = os.open(Path(os.environ[LEDGER]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(file, line.encode())
-    finally:
-        os.close(file)
+def stamped(ctx: Context, what: str) -> None:
+    """A line of the ledger, with the monotonic time of this machine at its end."""
+    note(ctx, f"{what} {time.monotonic()}")
 
 
 @app.task
 async def hold(ctx: Context, n: int) -> int:
     """Take long, and add one."""
-    note(ctx, "start")
+    stamped(ctx, "start")
     longest = float(os.environ[LONGEST])
     await asyncio.sleep(random.uniform(min(SHORTEST_S, longest / 2), longest))
-    note(ctx, "end")
+    stamped(ctx, "end")
     return n + 1
 
 
