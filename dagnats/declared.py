@@ -5,6 +5,7 @@ A file is judged as a whole, with what is registered already, before anything ch
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import tomllib
@@ -198,19 +199,28 @@ async def apply_declared(client: Client, path: Path) -> list[str]:
 
 
 async def keep_declared(client: Client, path: Path) -> None:
-    """Apply a file, and again whenever it has changed, until cancelled. What is wrong is told, and changes nothing."""
-    applied = await _applied(client, path, b"")
+    """Apply a file, and again whenever it has changed, until cancelled. What is wrong is told, and changes nothing.
+
+    Given a directory, the file of it that declares something, as soon as there is one.
+    """
+    while (file := _file(path)) is None:
+        await asyncio.sleep(_LOOK_MS / 1_000)
+    applied = await _applied(client, file, b"")
     # Looked at now and then besides: a change in the moment before the first look tells nobody.
     async for _ in watchfiles.awatch(
-        path.parent, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
+        file.parent, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
     ):  # fmt: skip
-        applied = await _applied(client, path, applied)
+        applied = await _applied(client, file, applied)
+
+
+def _file(path: Path) -> Path | None:
+    return find_declared(path) if path.is_dir() else path
 
 
 async def _applied(client: Client, path: Path, applied: bytes) -> bytes:
     """Apply the file unless its content is what was applied; the content's hash then."""
     digest = _digest(path)
-    if digest in (b"", applied):  # an editor is writing it, or it is gone: what it said stays
+    if digest in (b"", applied):  # an editor is at it, or it is gone: what it said stays
         return applied
     try:
         changed = await apply_declared(client, path)
@@ -227,10 +237,12 @@ async def _applied(client: Client, path: Path, applied: bytes) -> bytes:
 
 
 def _digest(path: Path) -> bytes:
+    """The hash of a file's content; nothing for one that is gone or empty."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        content = path.read_bytes()
     except OSError:
         return b""
+    return hashlib.sha256(content).digest() if content.strip() else b""
 
 
 def _tell_wrong(path: Path, error: DagNatsError) -> None:

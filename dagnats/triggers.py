@@ -254,8 +254,11 @@ class TriggerRequests:
         """
         trigger = await self.trigger(trigger_id)
         if isinstance(trigger.on, _NEEDS_EVENT):
-            what = "publish a message" if isinstance(trigger.on, Subject) else "send a request"
-            text = f'trigger "{trigger_id}" waits for its {trigger.kind}: {what} instead'
+            what = f"its {trigger.kind}: send a request"
+            if isinstance(trigger.on, Subject):
+                name = trigger.on.event
+                what = f"event {name}: publish one" if name else "its subject: publish a message"
+            text = f'trigger "{trigger_id}" waits for {what} instead'
             raise RequestError(text, trigger=trigger_id)
         key = f"manual-{new_run_id()}"
         return await self.tell_fired(trigger, key, "manual", data)

@@ -47,6 +47,10 @@ def _ask(
     return run_async(ask)
 
 
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
 def _tell(result: BulkResult, verb: str, as_json: bool) -> None:
     if as_json:
         emit_json(result)
@@ -54,10 +58,11 @@ def _tell(result: BulkResult, verb: str, as_json: bool) -> None:
         if result.dry_run:
             for run_id in result.run_ids:
                 click.echo(run_id)
-            click.echo(f"would have {verb} {result.matched} runs; nothing was changed", err=True)
+            told = f"would have {verb} {_runs(result.matched)}; nothing was changed"
+            click.echo(told, err=True)
         else:
             already = f", {result.already} were already" if result.already else ""
-            click.echo(f"{verb} {result.done} runs{already}")
+            click.echo(f"{verb} {_runs(result.done)}{already}")
         for refused in result.failed:
             click.echo(f"  {refused.run_id}: {refused.error}", err=True)
         if result.more:

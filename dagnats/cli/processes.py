@@ -20,7 +20,7 @@ from dagnats.cli.logs import setup_log
 from dagnats.cli.output import emit_json, json_option
 from dagnats.client import Client
 from dagnats.core.durations import parse_ms
-from dagnats.declared import find_declared, keep_declared
+from dagnats.declared import keep_declared
 from dagnats.errors import BrokerUnavailable, DefinitionError
 from dagnats.jetstream.outside import JetStream
 from dagnats.settings import Settings, load_settings, load_sourced
@@ -55,25 +55,22 @@ def declared_option(function: F) -> F:
     return click.option("--config", type=click.Path(dir_okay=False), help=text)(function)
 
 
-def declared_file(config: str | None) -> Path | None:
-    """The file that was named, or the one of this directory that declares something.
+def declared_file(config: str | None) -> Path:
+    """The file that was named, or this directory, for the one of it that declares something.
 
     Raises:
         DefinitionError: the one that was named is not there.
     """
     if config is None:
-        return find_declared(Path.cwd())
+        return Path.cwd()
     if not Path(config).is_file():
         raise DefinitionError(f"--config: no file {config} in {Path.cwd()}")
     return Path(config).resolve()
 
 
 @asynccontextmanager
-async def declaring(outside: JetStream, path: Path | None) -> AsyncIterator[None]:
-    """While this lasts, have the deployment be as a file says, if there is one."""
-    if path is None:
-        yield
-        return
+async def declaring(outside: JetStream, path: Path) -> AsyncIterator[None]:
+    """While this lasts, have the deployment be as a file says, or the file of a directory once there is one."""
     async with asyncio.TaskGroup() as group:
         keeping = group.create_task(keep_declared(Client(outside), path))
         try:

@@ -18,6 +18,7 @@ from dagnats.cli.kinds import json_text, words_of
 from dagnats.cli.layout import Line
 from dagnats.cli.output import console
 from dagnats.core.durations import text_of_ms
+from dagnats.core.limiting import gate_name
 from dagnats.core.views import ErrorView, EventView, RunView, StepView
 from dagnats.listing import Listing, RunRow
 
@@ -268,6 +269,8 @@ def event_line(event: EventView, *, full: bool = False) -> Text:
         text.append(f"  {took(int(ran))}", "dim")
     quiet = _QUIET | _CLOSED_QUIET if event.type == "run.closed" else _QUIET
     rest = {key: value for key, value in data.items() if key not in quiet}
+    if "gate" in rest:
+        rest["gate"] = ":".join(gate_name(str(rest["gate"])))
     if full:
         text.append(f"  #{event.seq} {event.author}", "dim")
         text.append(f"  {bytes(event.data).decode(errors='replace')}", "dim")

@@ -80,7 +80,7 @@ def serve(
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, stopping: Stopping, declared: Path | None = None
+    settings: Settings, stopping: Stopping, declared: Path
 ) -> AsyncIterator[EmbeddedServer]:
     """Run server and scheduler, and keep what a file declares, until a signal stops them (or one of them fails).
 

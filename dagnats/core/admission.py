@@ -214,8 +214,7 @@ def _ask(draft: Draft, node: Node) -> None:
     try:
         demands_of(node.step.limits, scope.input())
     except PathMissing as missing:
-        text = f'limits of step "{node.step.id}": {missing}'
-        draft.put(node.position, failed(scope, StepError(text, "invalid_input")))
+        draft.put(node.position, failed(scope, StepError(f"limits: {missing}", "invalid_input")))
         return
     draft.changed[node.position] = replace(scope.state, status=HELD, since_ms=draft.at_ms)
 

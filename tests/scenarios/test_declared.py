@@ -169,6 +169,26 @@ async def test_a_scheduler_follows_it(broker, tmp_path: Path):
             await outside.close()
 
 
+async def test_a_file_that_comes_later(broker, tmp_path: Path):
+    """A scheduler notices it in its directory; one that is emptied, as by an editor that writes it, changes nothing."""
+    path, said = tmp_path / "dagnats.toml", tmp_path / "log"
+    with program(broker, "scheduler", output=said, directory=tmp_path):
+        await eventually(lambda: " ready: " in said.read_text(), 20)
+        outside = await JetStream.open(broker.url, name="test")
+        client = Client(outside)
+        try:
+
+            async def both() -> bool:
+                return [each.id for each in await client.triggers()] == ["nightly", "paid"]
+
+            path.write_text(TOML)
+            await eventually(both)
+            path.write_text("\n")
+            await holds_for(3, both)
+        finally:
+            await outside.close()
+
+
 def test_both_forms_say_the_same(tmp_path: Path):
     """JSON is YAML: what one file says can be written in the other form."""
     yaml, toml = tmp_path / "dagnats.yaml", tmp_path / "dagnats.toml"

@@ -290,13 +290,17 @@ async def deployment(
 
 @contextmanager
 def program(
-    broker: Broker, *arguments: str, output: Path | None = None, **environment: str
+    broker: Broker,
+    *arguments: str,
+    output: Path | None = None,
+    directory: Path | None = None,
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``python -m dagnats …`` as a process; killed at the end if it still runs. ``output`` takes what it says."""
     command = [sys.executable, "-m", "dagnats", *arguments]
     environ = {**os.environ, "DAGNATS_URL": broker.url, **environment}
     with output.open("wb") if output else nullcontext() as said:
-        process = subprocess.Popen(command, env=environ, stdout=said, stderr=said)
+        process = subprocess.Popen(command, env=environ, stdout=said, stderr=said, cwd=directory)
         try:
             yield process
         finally:

@@ -212,7 +212,7 @@ async def test_firing_by_hand():
         assert seen[0]["trigger"] == "manual"
         assert seen[0]["data"] == {"by": "hand"}
 
-        with pytest.raises(RequestError, match="publish a message instead"):
+        with pytest.raises(RequestError, match="waits for event e: publish one instead"):
             await client.fire_trigger("s")
         with pytest.raises(InvalidInput, match="does not let this through: ok"):
             await client.fire_trigger("w", {"ok": False})
