@@ -5,7 +5,6 @@ A file is judged as a whole, with what is registered already, before anything ch
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import tomllib
@@ -203,14 +202,17 @@ async def keep_declared(client: Client, path: Path) -> None:
 
     Given a directory, the file of it that declares something, as soon as there is one.
     """
-    while (file := _file(path)) is None:
-        await asyncio.sleep(_LOOK_MS / 1_000)
-    applied = await _applied(client, file, b"")
+    file, applied = _file(path), b""
+    if file is not None:
+        applied = await _applied(client, file, applied)
     # Looked at now and then besides: a change in the moment before the first look tells nobody.
     async for _ in watchfiles.awatch(
-        file.parent, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
+        file.parent if file else path,
+        debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True,
     ):  # fmt: skip
-        applied = await _applied(client, file, applied)
+        file = file or _file(path)
+        if file is not None:
+            applied = await _applied(client, file, applied)
 
 
 def _file(path: Path) -> Path | None:
