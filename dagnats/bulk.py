@@ -151,7 +151,13 @@ class Bulk:
             found = [run for run in found if (await self._door.run(run)).status == PENDING]
         if status != RUNNING:
             waiting = await self._door.scheduled(workflow)
-            found += [each.run_id for each in waiting if each.status != CANCELLED]
+            found += [
+                each.run_id
+                for each in waiting
+                if each.status != CANCELLED
+                and after_ms <= _ms(each.created_at)
+                and (not before_ms or _ms(each.created_at) < before_ms)
+            ]
 
         async def cancel(run_id: str) -> bool:
             return await self._door.cancel(run_id, reason)

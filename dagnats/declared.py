@@ -25,7 +25,14 @@ from dagnats.core.triggers.file import read_trigger
 from dagnats.core.triggers.model import Trigger
 from dagnats.core.triggers.validate import trigger_problems
 from dagnats.core.validate import problems_of
-from dagnats.errors import BrokerUnsuitable, DagNatsError, DefinitionError, OutsideError
+from dagnats.errors import (
+    BrokerUnsuitable,
+    DagNatsError,
+    DefinitionError,
+    InvalidInput,
+    OutsideError,
+    RequestError,
+)
 from dagnats.limits import DECLARED_MAX, DECLARED_SIZE_MAX_BYTES
 from dagnats.settings import DECLARED
 
@@ -144,9 +151,11 @@ def _parsed(path: Path) -> dict[str, Any]:
             raise DefinitionError(f"{path.name} has {len(raw):,} bytes; at most {limit} are read")
         text = raw.decode()
         data = tomllib.loads(text) if path.suffix == ".toml" else _yaml(path, text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        plain = msgspec.json.decode(msgspec.json.encode(data if data is not None else {}))
+    except RecursionError:
+        raise DefinitionError(f"{path.name} cannot be read: it is nested too deeply") from None
+    except (OSError, TypeError, ValueError, OverflowError) as error:
         raise DefinitionError(f"{path.name} cannot be read: {error}") from error
-    plain = msgspec.json.decode(msgspec.json.encode(data if data is not None else {}))
     if not isinstance(plain, dict):
         raise DefinitionError(f"{path.name} is no table: begin it with workflows: or triggers:")
     return cast("dict[str, Any]", plain)
@@ -161,10 +170,28 @@ def _yaml(path: Path, text: str) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes
                 raise DefinitionError(f"{path.name} has an alias (*{event.anchor}); write it out")
-        return yaml.safe_load(text)
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         line = " ".join(str(error).split())
         raise DefinitionError(f"{path.name} cannot be read: {line}") from error
+    _refuse_keys(path, data)
+    return data
+
+
+def _refuse_keys(path: Path, data: object) -> None:
+    """In JSON all keys are strings; in YAML 1.1 ``on`` is true, and ``1`` a number."""
+    if isinstance(data, list):
+        for each in cast("list[object]", data):
+            _refuse_keys(path, each)
+    if not isinstance(data, dict):
+        return
+    for key, value in cast("dict[object, object]", data).items():
+        if not isinstance(key, str):
+            read = {True: "on, yes or true", False: "off, no or false", None: "null"}
+            known = isinstance(key, bool) or key is None
+            what = f"the key {read[key] if known else repr(key)} is no string in YAML"
+            raise DefinitionError(f"{path.name} cannot be read: {what}; put it in quotes")
+        _refuse_keys(path, value)
 
 
 # -- applying --------------------------------------------------------------------------------------
@@ -202,40 +229,53 @@ async def keep_declared(client: Client, path: Path) -> None:
 
     Given a directory, the file of it that declares something, as soon as there is one.
     """
-    file, applied = _file(path), b""
-    if file is not None:
-        applied = await _applied(client, file, applied)
+    following = Following(client, path)
+    await following.look()
     # Looked at now and then besides: a change in the moment before the first look tells nobody.
     async for _ in watchfiles.awatch(
-        file.parent if file else path,
-        debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True,
+        following.directory, debounce=_DEBOUNCE_MS, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
     ):  # fmt: skip
-        file = file or _file(path)
-        if file is not None:
-            applied = await _applied(client, file, applied)
+        await following.look()
 
 
-def _file(path: Path) -> Path | None:
-    return find_declared(path) if path.is_dir() else path
+class Following:
+    """A file that is followed: what of it was applied, or refused for good, and what was said of it last."""
 
+    def __init__(self, client: Client, path: Path) -> None:
+        self.directory = path if path.is_dir() else path.parent
+        self._client = client
+        self._file = None if path.is_dir() else path
+        self._done = b""
+        self._told = ""
 
-async def _applied(client: Client, path: Path, applied: bytes) -> bytes:
-    """Apply the file unless its content is what was applied; the content's hash then."""
-    digest = _digest(path)
-    if digest in (b"", applied):  # an editor is at it, or it is gone: what it said stays
-        return applied
-    try:
-        changed = await apply_declared(client, path)
-    except (OutsideError, TimeoutError) as error:
-        if not isinstance(error, BrokerUnsuitable):
-            log.warning("%s waits: %s", path.name, error)
-            return applied
-        _tell_wrong(path, error)
-    except DagNatsError as error:
-        _tell_wrong(path, error)
-    else:
-        log.info("%s applied: %s", path.name, ", ".join(changed) or "nothing has changed")
-    return digest
+    async def look(self) -> None:
+        """Apply the file unless its content is what was applied."""
+        self._file = self._file or find_declared(self.directory)
+        digest = _digest(self._file) if self._file else b""
+        if self._file is None or digest in (b"", self._done):
+            return  # an editor is at it, or it is gone: what it said stays
+        try:
+            changed = await apply_declared(self._client, self._file)
+        except (OutsideError, RequestError, TimeoutError) as error:
+            # A worker may bring what is not there yet; a server may come back.
+            unsuitable = isinstance(error, BrokerUnsuitable | InvalidInput)
+            self._done = digest if unsuitable else self._done
+            self._tell(error, "is not applied" if unsuitable else "waits")
+        except DagNatsError as error:
+            self._done = digest
+            self._tell(error, "is not applied")
+        else:
+            self._done, self._told = digest, ""
+            what = ", ".join(changed) or "nothing has changed"
+            log.info("%s applied: %s", self._file.name, what)
+
+    def _tell(self, error: Exception, state: str) -> None:
+        """Say what is wrong, once."""
+        words = error.message if isinstance(error, DagNatsError) else str(error)
+        text = f"{state}, all stays as it was: {'; '.join(words.splitlines())}"
+        if text != self._told and self._file is not None:
+            self._told = text
+            log.error("%s %s", self._file.name, text)
 
 
 def _digest(path: Path) -> bytes:
@@ -245,8 +285,3 @@ def _digest(path: Path) -> bytes:
     except OSError:
         return b""
     return hashlib.sha256(content).digest() if content.strip() else b""
-
-
-def _tell_wrong(path: Path, error: DagNatsError) -> None:
-    lines = "; ".join(error.message.splitlines())
-    log.error("%s is not applied, all stays as it was: %s", path.name, lines)

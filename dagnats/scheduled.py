@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
-from dagnats.core.durations import parse_ms, to_ms
+from dagnats.core.durations import parse_ms
 from dagnats.core.events import RunStarted, StartCancelled, StartScheduled
 from dagnats.core.scheduled import (
     CANCELLED,
@@ -34,6 +34,7 @@ from dagnats.wire.codec import encode, event_of, is_fact
 from dagnats.wire.messages import ScheduledRecord
 
 When = datetime | timedelta | str
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _record = msgspec.json.Decoder(ScheduledRecord)
 _LOOKS: Final = 100
 _PAUSE_S: Final = 0.05
@@ -51,18 +52,18 @@ def due_ms(when: When, now_ms: int) -> int:
         InvalidInput: it is neither, lies in the past, or is too far away.
     """
     due = _moment_ms(when, now_ms)
+    if due - now_ms > DURATION_MAX_MS:
+        raise InvalidInput(f"run_at={when!s} is more than 365 days away")
     if due < now_ms:
         raise InvalidInput(
             f"run_at={text_of_time(due)} has passed; leave it out to start the run now"
         )
-    if due - now_ms > DURATION_MAX_MS:
-        raise InvalidInput(f"run_at={text_of_time(due)} is more than 365 days away")
     return 0 if due - now_ms <= SCHEDULED_NOW_MS else due
 
 
 def _moment_ms(when: When, now_ms: int) -> int:
     if isinstance(when, timedelta):
-        return now_ms + (to_ms(when) if when >= timedelta() else -1)
+        return now_ms + max(-1, round(when / timedelta(milliseconds=1)))
     if isinstance(when, str):
         try:
             return now_ms + parse_ms(when)
@@ -74,7 +75,7 @@ def _moment_ms(when: When, now_ms: int) -> int:
             raise _no_time(when) from None
     if not isinstance(when, datetime) or when.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise _no_time(when)
-    return round(when.timestamp() * 1000)
+    return round((when - _EPOCH) / timedelta(milliseconds=1))
 
 
 def _no_time(when: object) -> InvalidInput:
@@ -95,7 +96,7 @@ async def schedule(
     """
     log, entity = outside.log, start_of(run_id)
     documents = outside.documents(subjects.SCHEDULED)
-    if await documents.count() >= SCHEDULED_MAX and len(await documents.all()) >= SCHEDULED_MAX:
+    if await documents.count() >= SCHEDULED_MAX and await _waiting(outside) >= SCHEDULED_MAX:
         raise RequestError(f"{SCHEDULED_MAX:,} starts wait for their time already; cancel some")
     started = subjects.fact(subjects.partition_of(run_id, log.partitions), run_id, "client")
     asked = StartScheduled(
@@ -117,6 +118,12 @@ async def schedule(
     [entry] = [e for e in await log.history(entity) if e.seq == stored.seq]
     state = ScheduledStart(entity, SCHEDULED, asked)
     await documents.put(run_id, encode(record_of(state, entry.at_ms)))
+
+
+async def _waiting(outside: Outside) -> int:
+    """How many starts wait for their time; those that were cancelled are kept for a while."""
+    entries = await outside.documents(subjects.SCHEDULED).all()
+    return sum(_record.decode(value).status == SCHEDULED for value, _ in entries.values())
 
 
 def record_of(state: ScheduledStart, created_ms: int) -> ScheduledRecord:
@@ -165,6 +172,8 @@ async def cancel_start(outside: Outside, run_id: str, reason: str) -> bool:
             if await outside.log.last(started) is not None:
                 return False
             await asyncio.sleep(_PAUSE_S)
+        text = f"the time of run {run_id} has come, and no scheduler has started it yet; cancel it again in a moment"
+        raise RequestError(text, run_id=run_id)
     raise RequestError(f"run {run_id} was cancelled before it was started", run_id=run_id)
 
 
@@ -186,7 +195,9 @@ class ScheduledStarts:
         entries = await self.outside.documents(subjects.SCHEDULED).all()
         found = [_record.decode(value) for value, _ in entries.values()]
         kept = [each for each in found if workflow in ("", each.workflow_id)]
-        return sorted(kept, key=lambda each: each.run_at)[:SCHEDULED_LISTED_MAX]
+        # Of very many those that wait are listed, rather than those that were cancelled.
+        kept.sort(key=lambda each: (each.status != SCHEDULED, each.run_at))
+        return sorted(kept[:SCHEDULED_LISTED_MAX], key=lambda each: each.run_at)
 
     async def wait_started(self, run_id: str) -> None:
         """Wait until a scheduled start has had its time, or was cancelled."""

@@ -164,9 +164,10 @@ class TriggerRequests:
             BrokerUnsuitable: its subject cannot be captured.
         """
         others = {each.id: each for each in await self.triggers()}
-        before = others.pop(trigger.id, None)
-        if before == trigger:
-            return False
+        if others.pop(trigger.id, None) == trigger:
+            state = await read_trigger_state(self.outside, entity_of(trigger.id))
+            if state.trigger == trigger:  # the list may be behind the log
+                return False
         await check_trigger(self.outside, self.registry, trigger, list(others.values()))
         body = msgspec.json.encode(write_trigger(trigger))
         await self._tell(trigger.id, TriggerSet(definition=Raw(body)), f"set:{new_run_id()}")
@@ -229,17 +230,17 @@ class TriggerRequests:
         await self.check_triggers(source, triggers)
         known = {each.id: each for each in await self.triggers()}
         changed: list[str] = []
+        kept = {trigger.id for trigger in triggers}
+        for gone in known.values():  # first: others may have their paths
+            ours = gone.source == source and (workflows is None or gone.workflow in workflows)
+            if ours and gone.id not in kept:
+                await self.delete_trigger(gone.id)
+                changed.append(gone.id)
         for trigger in triggers:
             before = known.get(trigger.id)
             enabled = trigger.enabled and (before is None or before.enabled)
             if await self.set_trigger(replace(trigger, source=source, enabled=enabled)):
                 changed.append(trigger.id)
-        kept = {trigger.id for trigger in triggers}
-        for gone in known.values():
-            ours = gone.source == source and (workflows is None or gone.workflow in workflows)
-            if ours and gone.id not in kept:
-                await self.delete_trigger(gone.id)
-                changed.append(gone.id)
         return changed
 
     # -- firing ------------------------------------------------------------------------------------

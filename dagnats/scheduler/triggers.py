@@ -20,7 +20,7 @@ from dagnats.core.events import (
     TriggerSet,
 )
 from dagnats.core.schemas import schema_violation
-from dagnats.core.state import FAILED
+from dagnats.core.state import COMPLETED, FAILED
 from dagnats.core.templates import PathMissing
 from dagnats.core.triggers.envelope import run_input
 from dagnats.core.triggers.fold import (
@@ -34,7 +34,7 @@ from dagnats.core.triggers.fold import (
     outstanding,
 )
 from dagnats.core.triggers.model import Fire, Trigger
-from dagnats.errors import InvalidInput, PayloadTooLarge
+from dagnats.errors import InvalidInput, PayloadGone, PayloadTooLarge
 from dagnats.ids import run_id_for_key
 from dagnats.limits import TRIGGER_SAVED_FACTS
 from dagnats.ports import Append, Outside
@@ -102,9 +102,11 @@ class Triggers:
         appends: list[Append] = []
         for command in [*commands, *caused]:
             appends += await self._messages(entity, command)
+        saved: list[Keep] = []
         if isinstance(event.fact, TriggerSet):
             await self.watching.watch(slot.state)
-        saved: list[Keep] = []
+            body = bytes(event.fact.definition) if slot.state.trigger else None
+            saved.append(Keep(subjects.TRIGGERS, entity, body))  # the list follows the log
         if slot.state.facts - slot.saved_facts >= TRIGGER_SAVED_FACTS:
             slot.saved_facts = slot.state.facts
             saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
@@ -152,20 +154,31 @@ class Triggers:
         trigger, fire = command.trigger, command.fire
         try:
             run_id, fact = await self._first_fact(entity, command)
-        except (InvalidInput, PathMissing, PayloadTooLarge) as error:
+        except (InvalidInput, PathMissing, PayloadGone, PayloadTooLarge) as error:
             reason = error.message if isinstance(error, InvalidInput) else str(error)
-            skipped = [self._mark(entity, trigger, fire, "", reason)]
-            if command.tracked:  # it runs no longer
-                ended = ChildClosed(ticket=fire.key, status=FAILED, error=reason)
-                subject = self._subject(entity, "scheduler")
-                skipped.append(Append(subject, encode(ended), f"{entity}/{fire.key}:refused"))
-            return skipped
+            skipped = self._mark(entity, trigger, fire, "", reason)
+            ended = ChildClosed(ticket=fire.key, status=FAILED, error=reason)
+            return [skipped, *self._ended(entity, command, ended)]
         place = subjects.partition_of(run_id, self._outside.log.partitions)
         subject = subjects.fact(place, run_id, "client")
         mark = self._mark(entity, trigger, fire, run_id, "")
         if await self._outside.log.last(subject) is not None:
-            return [mark]  # whoever folded this before has started it
+            first, *_ = await self._outside.log.history(run_id)
+            if first.seq > command.seq:
+                return [mark]  # whoever folded this before has started it
+            again = ChildClosed(ticket=fire.key, child=run_id, status=COMPLETED)
+            return [
+                mark,
+                *self._ended(entity, command, again),
+            ]  # its key came before, and it has ended
         return [Append(subject, encode(fact), f"{run_id}:start"), mark]
+
+    def _ended(self, entity: str, command: StartFired, fact: ChildClosed) -> list[Append]:
+        """Nothing runs for this fire, if the trigger waits for that."""
+        if not command.tracked:
+            return []
+        msg_id = f"{entity}/{command.fire.key}:ended:{command.seq}"
+        return [Append(self._subject(entity, "scheduler"), encode(fact), msg_id)]
 
     async def _first_fact(self, entity: str, command: StartFired) -> tuple[str, RunStarted]:
         """The run's id and its first fact.

@@ -61,10 +61,10 @@ class Watching:
             await self._outside.inbox.capture(on.subject)
         watch = Watch(trigger, stream, subject, state.since_ms, state.heard)
         async with self._turn:
-            self._watches[state.entity] = watch
             inbox = self._outside.inbox
             for entry in await inbox.messages(stream, subject, watch.heard, watch.since_ms):
                 await self._tell(state.entity, watch, entry)
+            self._watches[state.entity] = watch  # not before: newer ones must not overtake these
 
     async def heard(self, stream: str, entry: Entry) -> None:
         """A message was published: a fact of each trigger that waits for it."""

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dagnats.client import Client
+from dagnats.core.definition import read_workflow
 from dagnats.core.triggers.model import Cron, Trigger
 from dagnats.declared import apply_declared, find_declared, read_declared
 from dagnats.errors import DefinitionError, RequestError
@@ -57,6 +58,15 @@ triggers:
         ("dagnats.yaml", "workflows: &a []\ntriggers: *a\n", "has an alias (*a)"),
         ("dagnats.yaml", "- 1\n", "is no table"),
         ("dagnats.yaml", "x: " + "1" * 1_100_000, "at most 1 MB"),
+        ("dagnats.yaml", "triggers:\n  - on: {cron: '@daily'}\n", "the key on, yes or true is no string"),
+        ("dagnats.yaml", "triggers: [{null: 1}]\n", "the key null is no string"),
+        ("dagnats.yaml", "triggers: [{1: 1}]\n", "the key 1 is no string"),
+        ("dagnats.yaml", "at: 2026-02-30\n", "dagnats.yaml cannot be read"),
+        ("dagnats.yaml", "x: " + "1" * 5_000, "dagnats.yaml cannot be read"),
+        ("dagnats.toml", "x = " + "1" * 5_000, "dagnats.toml cannot be read"),
+        ("dagnats.yaml", 'x: "\\ud800"\n', "dagnats.yaml cannot be read"),
+        ("dagnats.yaml", "x: " + "[" * 3_000, "dagnats.yaml cannot be read"),
+        ("dagnats.toml", "x = " + "[" * 3_000, "dagnats.toml cannot be read"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, name, text, words):
@@ -165,6 +175,28 @@ async def test_a_scheduler_follows_it(broker, tmp_path: Path):
             assert await client.registry.current("report") is not None
             path.unlink()
             await holds_for(1, none)
+        finally:
+            await outside.close()
+
+
+async def test_a_file_waits_for_what_workers_bring(broker, tmp_path: Path):
+    """A trigger of a workflow that no worker has registered yet comes with it; until then it is said once."""
+    path, said = tmp_path / "dagnats.toml", tmp_path / "log"
+    path.write_text('[[triggers]]\nid = "t"\nworkflow_id = "later"\ncron = "0 3 * * *"\n')
+    with program(broker, "scheduler", "--config", str(path), output=said):
+        await eventually(lambda: "dagnats.toml waits" in said.read_text(), 20)
+        outside = await JetStream.open(broker.url, name="test")
+        client = Client(outside)
+        try:
+            await client.register(
+                read_workflow({"name": "later", "steps": [{"id": "a", "task": "x"}]})[0]
+            )
+
+            async def there() -> bool:
+                return [each.id for each in await client.triggers()] == ["t"]
+
+            await eventually(there)
+            assert said.read_text().count("dagnats.toml waits") == 1
         finally:
             await outside.close()
 

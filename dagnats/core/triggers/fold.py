@@ -48,12 +48,13 @@ class ArmCron(Struct, frozen=True):
 
 
 class StartFired(Struct, frozen=True):
-    """Start the run of a fire; ``tracked`` runs tell the trigger when they have ended."""
+    """Start the run of a fire, because of the fact ``seq``; ``tracked`` runs tell the trigger when they have ended."""
 
     trigger: Trigger
     fire: Fire
     run: str
     tracked: bool
+    seq: int
 
 
 class SkipFire(Struct, frozen=True):
@@ -155,7 +156,8 @@ def _same_messages(before: Trigger | None, trigger: Trigger | None) -> bool:
     """Whether what was published before counts as it did."""
     if before is None or trigger is None or not (before.enabled and trigger.enabled):
         return False
-    return isinstance(trigger.on, Subject) and before.on == trigger.on
+    same = before.on == trigger.on and before.filter == trigger.filter
+    return same and isinstance(trigger.on, Subject)
 
 
 # -- being fired -----------------------------------------------------------------------------------
@@ -206,7 +208,8 @@ def _admit(state: TriggerState, trigger: Trigger, fire: Fire) -> Folded:
     """Start, hold back or leave out, by the overlap policy."""
     if trigger.overlap == "allow":
         return _start(state, trigger, fire)
-    if any(key == fire.key for key, _ in state.running):
+    known = {key for key, _ in state.running} | {each.key for each in state.waiting}
+    if fire.key in known:
         return state, []
     if not state.running:
         return _start(state, trigger, fire)
@@ -227,7 +230,7 @@ def _start(state: TriggerState, trigger: Trigger, fire: Fire) -> Folded:
     tracked = trigger.overlap != "allow"
     if tracked:
         state = replace(state, running=(*state.running, (fire.key, run)))
-    return state, [StartFired(trigger, fire, run, tracked)]
+    return state, [StartFired(trigger, fire, run, tracked, state.seq)]
 
 
 def _closed(state: TriggerState, key: str) -> Folded:

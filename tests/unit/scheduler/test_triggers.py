@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from dagnats.client import Client
 from dagnats.core.definition import read_workflow
-from dagnats.core.triggers.model import Cron, Subject, Trigger
-from dagnats.errors import PublishFailed
+from dagnats.core.events import TriggerSet
+from dagnats.core.triggers.file import write_trigger
+from dagnats.core.triggers.model import Cron, Subject, Trigger, Webhook
+from dagnats.errors import PublishFailed, TriggerNotFound
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
@@ -167,3 +171,143 @@ async def test_an_idle_trigger_leaves_memory_and_comes_back_from_its_snapshot():
 
     assert await owner.runs() == 151
     assert len({fire.fired_at for fire in await owner.client.fires("t", 500)}) == 151
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue", "cancel-running"])
+async def test_a_key_that_comes_again_after_its_run_has_ended(overlap):
+    """It is the same run, which has ended: others are not held up by it."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), overlap=overlap))
+    trigger = await owner.client.trigger("t")
+
+    async def fire(key: str) -> None:
+        owner.clock.advance(180_000)  # message ids are forgotten
+        await owner.client.tell_external(trigger, key, Raw(b"1"))
+        await owner.work()
+
+    async def running() -> tuple[str, ...]:
+        return (await owner.client.view_trigger(trigger)).running
+
+    await fire("1")
+    [run] = await running()
+    await owner.client.cancel(run)
+    await owner.work()
+
+    assert await running() == ()
+
+    await fire("1")
+
+    assert await running() == ()
+
+    await fire("2")
+
+    assert len(await running()) == 1
+    assert len({each.run_id for each in await owner.client.fires("t", 50)}) == 2
+
+
+async def test_a_key_that_waits_already():
+    """It waits once."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), overlap="queue"))
+    trigger = await owner.client.trigger("t")
+    for key in ("1", "2", "2"):
+        owner.clock.advance(180_000)
+        await owner.client.tell_external(trigger, key, Raw(b"1"))
+        await owner.work()
+
+    assert (await owner.client.view_trigger(trigger)).waiting == 1
+
+
+async def test_a_client_dies_between_a_triggers_log_and_the_list():
+    """The owner makes the list say what the log says: what fires can be seen and deleted."""
+    owner = Owner()
+    await owner.begin(Trigger(id="z", workflow="w", on=Cron("@yearly")))
+    body = Raw(msgspec.json.encode(write_trigger(CRON)))
+    await owner.client._tell("t", TriggerSet(definition=body), "set:1")
+    await owner.work()
+
+    assert await owner.client.trigger("t") == CRON
+
+    await owner.client._tell("t", TriggerSet(), "set:2")
+    await owner.work()
+    with pytest.raises(TriggerNotFound):
+        await owner.client.trigger("t")
+
+    documents = owner.outside.documents(subjects.TRIGGERS)
+    await documents.put("trigger=t", bytes(body))  # as it was for clients of before
+
+    assert await owner.client.set_trigger(CRON)
+
+
+async def test_a_read_back_that_fails_loses_nothing():
+    """What is published meanwhile does not overtake what could not be read."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Subject(event="e")))
+    for n in range(3):
+        await owner.client.publish_event("e", {"n": n})
+    read, failed = owner.outside.inbox.messages, []
+
+    async def fail(*args: Any) -> Any:
+        failed.append(args)
+        raise PublishFailed("a hiccup")
+
+    owner.outside.inbox.messages = fail
+    with pytest.raises(PublishFailed):
+        await owner.take_over()
+    owner.outside.inbox.messages = read
+    await owner.client.publish_event("e", {"n": 3})
+    newest = owner.world.streams[subjects.INBOX].last_matching(subjects.inbox("e"))
+    await hear(owner.partition, subjects.INBOX, newest)  # the listener goes on, whatever happened
+    await owner.take_over()
+    await owner.work()
+
+    assert failed
+    assert await owner.runs() == 4
+
+
+async def test_a_looser_filter_counts_from_now_on():
+    """What the filter of before has rejected stays rejected."""
+    owner = Owner()
+    strict = Trigger(id="t", workflow="w", on=Subject(event="e"), filter="n > 100")
+    await owner.begin(strict)
+    for n in range(20):
+        await owner.client.publish_event("e", {"n": n})
+        newest = owner.world.streams[subjects.INBOX].last_matching(subjects.inbox("e"))
+        await hear(owner.partition, subjects.INBOX, newest)
+    owner.clock.advance(MINUTE)
+    await owner.client.set_trigger(msgspec.structs.replace(strict, filter="n > 5"))
+    await owner.work()
+
+    assert await owner.runs() == 0
+
+    await owner.client.publish_event("e", {"n": 6})
+    newest = owner.world.streams[subjects.INBOX].last_matching(subjects.inbox("e"))
+    await hear(owner.partition, subjects.INBOX, newest)
+    await owner.work()
+
+    assert await owner.runs() == 1
+
+
+async def test_a_payload_that_is_gone_skips_its_fire():
+    """The rest of the partition goes on."""
+    owner = Owner()
+    await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), input="data"))
+    trigger = await owner.client.trigger("t")
+    await owner.client.tell_external(trigger, "1", Raw(msgspec.json.encode("x" * 400_000)))
+    for name in list(owner.world.blobs):
+        await owner.outside.blobs.delete(name)
+    await owner.work()
+    [fire] = await owner.client.fires("t")
+
+    assert fire.skipped
+    assert await owner.runs() == 0
+
+
+async def test_a_path_can_go_over_to_another_id():
+    """Within one source: the trigger that it no longer has makes room first."""
+    owner = Owner()
+    await owner.begin(Trigger(id="z", workflow="w", on=Cron("@yearly")))
+    await owner.client.keep_triggers("f", None, [Trigger(id="a", workflow="w", on=Webhook("p"))])
+    await owner.client.keep_triggers("f", None, [Trigger(id="b", workflow="w", on=Webhook("p"))])
+
+    assert [each.id for each in await owner.client.triggers()] == ["b", "z"]
