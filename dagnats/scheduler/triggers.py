@@ -48,6 +48,8 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import FiredMark
 
+Caused = tuple[int, TriggerCommand]  # with the sequence of the fact that did
+
 
 class Slot(Struct):
     """A trigger in memory."""
@@ -82,8 +84,8 @@ class Triggers:
                 continue
             state = await read_trigger_state(self._outside, entity)
             for command in outstanding(state):
-                armed = await self._messages(entity, command)
-                await self._outside.log.append(armed, self._fence)
+                messages = await self._messages(entity, command, 0)
+                await self._outside.log.append(messages, self._fence)
             await self.watching.watch(state)
 
     # -- folding -----------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ class Triggers:
     async def fold(self, entity: str, event: Event) -> tuple[list[Append], list[Keep]]:
         """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
         slot = self._slots.get(entity)
-        commands: list[TriggerCommand] = []
+        commands: list[Caused] = []
         now = self._clock.monotonic_ms()
         if slot is None:
             before = await self._load(entity, event.seq, commands)
@@ -100,8 +102,8 @@ class Triggers:
         slot.state, caused = fold(old, event)
         slot.used_ms = now
         appends: list[Append] = []
-        for command in [*commands, *caused]:
-            appends += await self._messages(entity, command)
+        for seq, command in [*commands, *((event.seq, each) for each in caused)]:
+            appends += await self._messages(entity, command, seq)
         saved: list[Keep] = []
         if isinstance(event.fact, TriggerSet):
             await self.watching.watch(slot.state)
@@ -112,17 +114,16 @@ class Triggers:
             saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
         return appends, saved
 
-    async def _load(
-        self, entity: str, since_seq: int, commands: list[TriggerCommand]
-    ) -> TriggerState:
+    async def _load(self, entity: str, since_seq: int, commands: list[Caused]) -> TriggerState:
         """The trigger as its log has it; what facts from ``since_seq`` on caused is done again."""
 
         def seen(event: Event, caused: list[TriggerCommand]) -> None:
             if event.seq >= since_seq:
-                commands.extend(each for each in caused if not isinstance(each, ArmCron))
+                again = (each for each in caused if not isinstance(each, ArmCron))
+                commands.extend((event.seq, each) for each in again)
 
         state = await read_trigger_state(self._outside, entity, seen)
-        commands.extend(outstanding(state))
+        commands.extend((since_seq, each) for each in outstanding(state))
         return state
 
     def park(self, idle_ms: float) -> None:
@@ -134,13 +135,14 @@ class Triggers:
 
     # -- what follows ------------------------------------------------------------------------------
 
-    async def _messages(self, entity: str, command: TriggerCommand) -> list[Append]:
+    async def _messages(self, entity: str, command: TriggerCommand, seq: int) -> list[Append]:
+        """What carries out a command that the fact with this sequence caused."""
         match command:
             case ArmCron():
                 subject = subjects.cron(command.trigger)
                 return [armed(subject, self._number, entity, command.due_ms)]
             case StartFired():
-                return await self._start(entity, command)
+                return await self._start(entity, command, seq)
             case SkipFire():
                 return [self._mark(entity, command.trigger, command.fire, "", command.reason)]
             case CancelFired():
@@ -149,7 +151,7 @@ class Triggers:
                 cancel = CancelRequested(reason=command.reason)
                 return [Append(subject, encode(cancel), f"{command.run}:cancel")]
 
-    async def _start(self, entity: str, command: StartFired) -> list[Append]:
+    async def _start(self, entity: str, command: StartFired, seq: int) -> list[Append]:
         """The run's first fact and the note of it; a fire that cannot start a run says why."""
         trigger, fire = command.trigger, command.fire
         try:
@@ -158,26 +160,24 @@ class Triggers:
             reason = error.message if isinstance(error, InvalidInput) else str(error)
             skipped = self._mark(entity, trigger, fire, "", reason)
             ended = ChildClosed(ticket=fire.key, status=FAILED, error=reason)
-            return [skipped, *self._ended(entity, command, ended)]
+            return [skipped, *self._ended(entity, command, ended, seq)]
         place = subjects.partition_of(run_id, self._outside.log.partitions)
         subject = subjects.fact(place, run_id, "client")
         mark = self._mark(entity, trigger, fire, run_id, "")
         if await self._outside.log.last(subject) is not None:
             first, *_ = await self._outside.log.history(run_id)
-            if first.seq > command.seq:
+            if first.seq > seq:
                 return [mark]  # whoever folded this before has started it
             again = ChildClosed(ticket=fire.key, child=run_id, status=COMPLETED)
-            return [
-                mark,
-                *self._ended(entity, command, again),
-            ]  # its key came before, and it has ended
+            # Its key came before, and that run has ended.
+            return [mark, *self._ended(entity, command, again, seq)]
         return [Append(subject, encode(fact), f"{run_id}:start"), mark]
 
-    def _ended(self, entity: str, command: StartFired, fact: ChildClosed) -> list[Append]:
+    def _ended(self, entity: str, command: StartFired, fact: ChildClosed, seq: int) -> list[Append]:
         """Nothing runs for this fire, if the trigger waits for that."""
         if not command.tracked:
             return []
-        msg_id = f"{entity}/{command.fire.key}:ended:{command.seq}"
+        msg_id = f"{entity}/{command.fire.key}:ended:{seq}"
         return [Append(self._subject(entity, "scheduler"), encode(fact), msg_id)]
 
     async def _first_fact(self, entity: str, command: StartFired) -> tuple[str, RunStarted]:

@@ -30,7 +30,7 @@ ENTITY_FAULTS = (
     Fault(
         "a schedule is not armed again",
         TRIGGERS,
-        "        commands.extend(outstanding(state))\n",
+        "        commands.extend((since_seq, each) for each in outstanding(state))\n",
         "",
     ),
     Fault(

@@ -48,13 +48,12 @@ class ArmCron(Struct, frozen=True):
 
 
 class StartFired(Struct, frozen=True):
-    """Start the run of a fire, because of the fact ``seq``; ``tracked`` runs tell the trigger when they have ended."""
+    """Start the run of a fire; ``tracked`` runs tell the trigger when they have ended."""
 
     trigger: Trigger
     fire: Fire
     run: str
     tracked: bool
-    seq: int
 
 
 class SkipFire(Struct, frozen=True):
@@ -230,7 +229,7 @@ def _start(state: TriggerState, trigger: Trigger, fire: Fire) -> Folded:
     tracked = trigger.overlap != "allow"
     if tracked:
         state = replace(state, running=(*state.running, (fire.key, run)))
-    return state, [StartFired(trigger, fire, run, tracked, state.seq)]
+    return state, [StartFired(trigger, fire, run, tracked)]
 
 
 def _closed(state: TriggerState, key: str) -> Folded:
