@@ -44,19 +44,23 @@ class Scene(Struct):
             file.write(f"- - {pid} died\n")
 
     def most(self) -> tuple[int, int]:
-        """The most that ever were inside at once: altogether, and of one tenant."""
-        inside: dict[tuple[str, int], str] = {}
+        """The most tickets that ever were inside at once: altogether, and of one tenant.
+
+        A ticket that runs twice, because its delivery was lost with the server, has one place.
+        """
+        inside: dict[tuple[str, int], tuple[str, str]] = {}
         altogether = one = 0
         for run, ticket, pid, what in self.lines():
             act, _, tenant = what.partition("-")
             if act == "died":
                 inside = {key: who for key, who in inside.items() if key[1] != int(pid)}
             elif act == "start":
-                inside[f"{run} {ticket}", int(pid)] = tenant
+                inside[f"{run} {ticket}", int(pid)] = (f"{run} {ticket}", tenant)
             else:
                 inside.pop((f"{run} {ticket}", int(pid)), None)
-            altogether = max(altogether, len(inside))
-            one = max(one, max(Counter(inside.values()).values(), default=0))
+            tickets = set(inside.values())
+            altogether = max(altogether, len(tickets))
+            one = max(one, max(Counter(tenant for _, tenant in tickets).values(), default=0))
         return altogether, one
 
     async def endure(self, kill: Callable[[], object], kills: int) -> None:

@@ -115,7 +115,7 @@ async def test_s291_manual_fires():
 
             assert (await d.client.handle(fire.run_id).result(10))["data"] == 7
 
-        with pytest.raises(RequestError, match="waits for its subject"):
+        with pytest.raises(RequestError, match="waits for event e: publish one"):
             await d.client.fire_trigger("s")
         await d.client.enable_trigger("c", enabled=False)
         with pytest.raises(RequestError, match="is disabled"):
