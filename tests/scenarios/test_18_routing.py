@@ -111,7 +111,7 @@ async def test_s351_sticky_steps_run_on_one_worker_and_once():
     assert all(len(names) == 1 for names in used)
     assert {name for names in used for name in names} == {"one", "two"}
     assert len(ran.executions) == 300
-    assert min(sent) > 10, "tickets were handed over, both ways"
+    assert min(sent) > 0, "tickets were handed over, both ways"
 
 
 @pytest.mark.faults
