@@ -15,10 +15,8 @@ from tests.support.cluster import NODES, Cluster, leader
 
 pytestmark = [pytest.mark.faults]
 
-PROGRESS_MAX_S = (
-    20  # aimed at are 10 s, of which electing leaders takes 4 to 9; the rest is for a busy machine
-)
-SILENT_MAX_S = 45  # nobody is told that a silent node is gone
+# How long it takes is measured elsewhere (docs/concepts/faults.md): this only says that it comes to an end.
+PROGRESS_MAX_S = 60
 
 
 @pytest.fixture
@@ -31,9 +29,9 @@ async def cluster() -> AsyncIterator[Cluster]:
         made.remove()
 
 
-async def progress(s: Scene, since: float, within: float) -> float:
+async def progress(s: Scene, since: float) -> float:
     """The time until a run that is started now has completed, counted from the fault."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(PROGRESS_MAX_S):
         while True:
             try:
                 await s.load.start(1)
@@ -41,14 +39,13 @@ async def progress(s: Scene, since: float, within: float) -> float:
             except Exception:
                 await asyncio.sleep(0.1)
         newest = list(s.load.started)[-1]
-        await s.load.client.handle(newest).result(within)
+        await s.load.client.handle(newest).result(PROGRESS_MAX_S)
     return time.monotonic() - since
 
 
 async def lose(
     cluster: Cluster, directory: Path, *, leading: bool,
     fault: Callable[[str], None], mend: Callable[[str], None],
-    within: float = PROGRESS_MAX_S,
 ) -> None:  # fmt: skip
     """Load, a node lost in the middle of it, progress without it, its return, and the count of what was done."""
     async with scene(cluster, directory, schedulers=2, DAGNATS_REPLICAS=str(NODES)) as s:
@@ -59,9 +56,7 @@ async def lose(
         victim = first if leading else next(name for name in cluster.nodes if name != first)
         fault(victim)
         began = time.monotonic()
-        print(
-            f"{victim} lost (leader: {first}): progress after {await progress(s, began, within):.1f} s"
-        )
+        print(f"{victim} lost (leader: {first}): progress after {await progress(s, began):.1f} s")
         mend(victim)
         await s.load.start(20)
         await s.load.complete(60)
@@ -90,5 +85,5 @@ async def test_a_follower_killed(cluster, tmp_path):
 async def test_a_node_cut_off_and_healed(cluster, tmp_path):
     """The leader says nothing for a while, with all connections open, and then takes up where it was."""
     await lose(
-        cluster, tmp_path, leading=True, fault=cluster.cut_off, mend=cluster.heal, within=SILENT_MAX_S,
+        cluster, tmp_path, leading=True, fault=cluster.cut_off, mend=cluster.heal,
     )  # fmt: skip

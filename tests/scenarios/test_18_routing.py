@@ -23,6 +23,7 @@ class Ran:
         self.by: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self.executions: Counter[tuple[str, str]] = Counter()
         self.hold = 0.0
+        self.gates: dict[str, asyncio.Event] = {}  # what handlers of a run wait for
 
     def app(self, name: str, *, sticky: str = "soft", steps: int = 3, **options: object) -> App:
         """An app whose steps note that they ran in it."""
@@ -33,6 +34,8 @@ class Ran:
             self.by[ctx.run_id].append((ctx.step_id, name))
             self.executions[ctx.run_id, ctx.step_id] += 1
             await asyncio.sleep(self.hold)
+            if ctx.run_id in self.gates:
+                await self.gates[ctx.run_id].wait()
             return n + 1
 
         flow = WorkflowBuilder("flow", sticky=sticky, timeout="60s", **options)
@@ -182,36 +185,28 @@ async def test_a_soft_run_waits_five_seconds_for_a_worker_that_is_busy():
     """Then any other runs the step; a worker that has room in time runs it itself."""
     ran = Ran()
     apps = [ran.app("one", steps=2), ran.app("two", steps=2)]
-    release = asyncio.Event()
-
-    @apps[0].task
-    async def occupy() -> str:
-        await release.wait()
-        return "released"
-
     flow = apps[0].definitions["flow"]
     async with deployment(apps[0], workers=0) as d:
         await d.add_worker(apps[0], concurrency=1)
-        waiting = []
         for number in range(2):  # each time the first step runs on "one", which is then occupied
-            ran.hold = 0.3
-            run = await d.client.start(flow, 0, id=f"run-{number}")
-            waiting.append(await occupy.start())
-            await eventually(lambda run=run: ran.by[run.run_id])
-            ran.hold = 0
+            run, other = f"run-{number}", f"occupier-{number}"
+            ran.gates = {name: asyncio.Event() for name in (run, other)}
+            sticky = await d.client.start(flow, 0, id=run)
+            await eventually(lambda run=run: ran.by[run])
+            # Of the same queue, so that it comes before the second step.
+            occupier = await apps[0].tasks["work"].start(0, id=other)
+            ran.gates[run].set()
+            await eventually(lambda other=other: ran.by[other])
+            await d.add_worker(apps[1], concurrency=1)
             if not number:
-                await d.add_worker(apps[1], concurrency=1)
-                await holds_for(3.5, lambda run=run: len(ran.by[run.run_id]) == 1)
-                assert await run.result(10) == 2
-                release.set()
-                assert await waiting[0].result(10) == "released"
-                release.clear()
-                await d.workers[1].stop()
+                await holds_for(3.5, lambda run=run: len(ran.by[run]) == 1)
+                assert await sticky.result(30) == 2
             else:
-                await d.add_worker(apps[1], concurrency=1)
-                await holds_for(1.5, lambda run=run: len(ran.by[run.run_id]) == 1)
-                release.set()
-                assert await run.result(10) == 2
+                await holds_for(1.5, lambda run=run: len(ran.by[run]) == 1)
+            ran.gates[other].set()
+            assert await occupier.result(30) == 1
+            assert await sticky.result(30) == 2
+            await d.workers[-1].stop()
     assert ran.workers("run-0") == ["one", "two"]
     assert ran.workers("run-1") == ["one", "one"]
 
