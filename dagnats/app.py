@@ -314,7 +314,8 @@ class App(Triggering):
 
     async def _open(self) -> Client:
         settings = load_settings(url=self.url)
-        return Client(await JetStream.open(settings.url, name=f"{self.name}-client", ensure=False))
+        name, access = f"{self.name}-client", settings.access
+        return Client(await JetStream.open(settings.url, name=name, ensure=False, access=access))
 
     async def close(self) -> None:
         """Close this event loop's connection; the next use opens another."""

@@ -25,6 +25,7 @@
     ├── OutsideError           the world: retried by us where that can help, then told
     │   ├── BrokerUnavailable
     │   ├── BrokerUnsuitable
+    │   ├── NotPermitted
     │   ├── PayloadGone
     │   ├── PublishFailed
     │   │   ├── WrongSequence
@@ -166,6 +167,10 @@ class BrokerUnavailable(OutsideError):
 
 class BrokerUnsuitable(OutsideError):
     """The NATS server cannot hold DagNats; see the message for what it lacks."""
+
+
+class NotPermitted(OutsideError):
+    """The credential in use lacks a right; `dagnats auth show` lists what each may do."""
 
 
 class PayloadGone(OutsideError):

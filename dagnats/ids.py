@@ -30,6 +30,11 @@ def new_secret() -> str:
     return secrets.token_hex(32)
 
 
+def new_key() -> bytes:
+    """A private key: 256 random bits."""
+    return secrets.token_bytes(32)
+
+
 def new_trigger_id() -> str:
     """``trig-`` and 64 random bits as hexadecimal digits."""
     return f"trig-{secrets.token_hex(8)}"

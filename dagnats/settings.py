@@ -32,6 +32,15 @@ DECLARED: Final = ("workflows", "triggers", "policy")
 ALIASES: Final = {"DAGNATS_NATS_URL": "url", "NATS_URL": "url"}
 
 
+class Access(Struct, frozen=True):
+    """Paths of files: a credential (an nkey seed or a ``.creds`` file), and certificates; empty is none."""
+
+    creds: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """Every setting with its default. Durations are strings such as "30s".
 
@@ -43,7 +52,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ``control_plane_grant`` and ``control_plane_promote``: the workflows, with commas between, that a new
     deployment lets use the control plane, and promote definitions (``dagnats policy`` changes it later).
     ``control_plane_grace``: how long after its root run a definition made by a handler stays; without it,
-    for ever. ``log_level``: of DagNats' own log. ``log_json``: one JSON object a line.
+    for ever. ``creds``: the file with this process's credential. ``tls_ca``: whom to trust for the server's
+    certificate; ``tls_cert`` and ``tls_key``: our own. ``log_level``: of DagNats' own log. ``log_json``: one
+    JSON object a line.
     """
 
     url: str = "nats://127.0.0.1:4222"
@@ -59,8 +70,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     control_plane_grant: str = ""
     control_plane_promote: str = ""
     control_plane_grace: str = ""
+    creds: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     log_level: str = "info"
     log_json: bool = False
+
+    @property
+    def access(self) -> Access:
+        """What the server wants to see of this process."""
+        return Access(self.creds, self.tls_ca, self.tls_cert, self.tls_key)
 
 
 class Sourced(Struct, frozen=True):

@@ -18,6 +18,7 @@ from dagnats.errors import BrokerUnavailable, DagNatsError
 from dagnats.jetstream import health, topology
 from dagnats.jetstream.outside import JetStream
 from dagnats.limits import LEASE_RENEW_MS, WORKER_EXPIRES_MS
+from dagnats.settings import Settings
 from dagnats.wire import subjects
 from dagnats.wire.messages import WorkerRecord
 
@@ -82,10 +83,12 @@ def _program() -> Check:
 # -- the server ------------------------------------------------------------------------------------
 
 
-async def of_server(url: str) -> list[Check]:
+async def of_server(settings: Settings) -> list[Check]:
     """Everything that the server named by the settings can tell."""
     try:
-        outside = await JetStream.open(url, name="dagnats-doctor", ensure=False)
+        outside = await JetStream.open(
+            settings.url, name="dagnats-doctor", ensure=False, access=settings.access
+        )
     except BrokerUnavailable as problem:
         what, _, cure = problem.message.partition("; ")
         return [error("server", what, cure)]

@@ -20,6 +20,7 @@ from dagnats.cli.processes import (
 )
 from dagnats.cli.reload import Reloader, watched_folder
 from dagnats.cli.serve import ready_text, serving
+from dagnats.settings import ENVIRONMENT, Access
 
 _DRAIN = "5s"
 
@@ -72,6 +73,8 @@ def dev(
         async with serving(settings, stopping, declared_file(None)) as server:
             click.echo(ready_text(server, settings), err=as_json)
             os.environ["DAGNATS_URL"] = server.url
+            for name in Access.__struct_fields__:  # our own server asks for nothing
+                os.environ.pop(f"{ENVIRONMENT}{name.upper()}", None)
             options = option_arguments(
                 all_groups=True, url=server.url, concurrency=concurrency, task=names,
                 drain_timeout=drain_timeout, lease=lease, log_level=given.get("log_level"),

@@ -31,7 +31,7 @@ def doctor(ctx: click.Context, url: str | None, as_json: bool) -> None:
     fault.
     """
     settings = load_settings(url=url)
-    found = [*checks.of_machine(), *run_async(checks.of_server, settings.url)]
+    found = [*checks.of_machine(), *run_async(checks.of_server, settings)]
     summary = checks.summary(found)
     if as_json:
         emit_json(summary)

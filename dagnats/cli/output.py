@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -16,7 +18,7 @@ from rich.console import Console
 from dagnats.client import Client
 from dagnats.convert import encode
 from dagnats.jetstream.outside import JetStream
-from dagnats.settings import load_settings
+from dagnats.settings import ENVIRONMENT, load_settings
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,9 +32,19 @@ def json_option(function: F) -> F:
 
 
 def url_option(function: F) -> F:
-    """Add ``--url``; the command gets it as ``url``, None when it was not given."""
+    """Add ``--url``; the command gets it as ``url``, None when it was not given. And ``--creds``."""
     text = "Where NATS is (default: DAGNATS_URL, or the settings)."
-    return click.option("--url", metavar="URL", help=text)(function)
+    function = click.option("--url", metavar="URL", help=text)(function)
+    text = "The credential to show to NATS (default: DAGNATS_CREDS, or the settings)."
+    return click.option(
+        "--creds", metavar="FILE", help=text, expose_value=False, callback=_creds_of_process
+    )(function)
+
+
+def _creds_of_process(_ctx: click.Context, _param: click.Parameter, path: str | None) -> None:
+    """For whatever connects in this process, an app's client too, and in its children."""
+    if path:
+        os.environ[f"{ENVIRONMENT}CREDS"] = str(Path(path).absolute())
 
 
 @functools.cache
@@ -79,7 +91,10 @@ async def open_client(url: str | None = None) -> AsyncIterator[Client]:
     Raises:
         BrokerUnavailable, BrokerUnsuitable: with what to do.
     """
-    outside = await JetStream.open(load_settings(url=url).url, name="dagnats-cli", ensure=False)
+    settings = load_settings(url=url)
+    outside = await JetStream.open(
+        settings.url, name="dagnats-cli", ensure=False, access=settings.access
+    )
     client = Client(outside)
     try:
         yield client

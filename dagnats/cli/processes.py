@@ -139,8 +139,9 @@ async def open_outside(settings: Settings, name: str, *, wait: bool = True) -> J
     while True:
         try:
             return await JetStream.open(
-                settings.url, name=name, partitions=wanted, replicas=settings.replicas, patient=wait
-            )
+                settings.url, name=name, partitions=wanted, replicas=settings.replicas, patient=wait,
+                access=settings.access,
+            )  # fmt: skip
         except BrokerUnavailable as problem:
             if not wait:
                 raise

@@ -89,7 +89,7 @@ async def serving(
         BrokerUnavailable: the server cannot be started.
     """
     async with EmbeddedServer(Path(settings.data_dir), settings.nats_port) as server:
-        outside = await open_outside(replace(settings, url=server.url), "scheduler")
+        outside = await open_outside(of_server(settings, server), "scheduler")
         try:
             service = Scheduler(outside, **control_plane_options(settings))
             async with asyncio.TaskGroup() as group:
@@ -104,6 +104,11 @@ async def serving(
                 failing.cancel()
         finally:
             await outside.close()
+
+
+def of_server(settings: Settings, server: EmbeddedServer) -> Settings:
+    """The settings for our own server: it asks for no credential, and speaks no TLS."""
+    return replace(settings, url=server.url, creds="", tls_ca="", tls_cert="", tls_key="")
 
 
 def ready_text(server: EmbeddedServer, settings: Settings) -> str:

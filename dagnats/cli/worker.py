@@ -29,7 +29,7 @@ from dagnats.cli.processes import (
     watch_parent,
 )
 from dagnats.client import Client
-from dagnats.errors import DagNatsError, OutsideError, UnknownTask
+from dagnats.errors import DagNatsError, NotPermitted, OutsideError, UnknownTask
 from dagnats.ids import checked_worker_name
 from dagnats.jetstream.connect import redacted
 from dagnats.jetstream.lease_link import LeaseKeeperLink
@@ -121,7 +121,9 @@ def worker(
     async def serve(stopping: Stopping) -> None:
         outside = await open_outside(settings, f"{app.name}-worker", wait=not no_wait)
         try:
-            keeper = LeaseKeeperLink(settings.url, name=f"{app.name}-leases")
+            keeper = LeaseKeeperLink(
+                settings.url, name=f"{app.name}-leases", access=settings.access
+            )
             service = Worker(
                 outside, tasks, keeper, concurrency=settings.concurrency, group=group,
                 lease_ms=lease_ms, drain_ms=drain_ms, name=name,
@@ -167,7 +169,12 @@ async def _work(
     say_ready: Callable[[], None],
 ) -> None:
     owned = trigger_types(app)
-    await register(app, outside)
+    try:
+        await register(app, outside)
+    except NotPermitted as refused:
+        log.warning("what the app defines is not registered by this worker: %s", refused.message)
+    documents = outside.documents(subjects.TASK_CATALOGUE)
+    await publish_tasks(documents, app.name, app.tasks.values())
     stopping.act = service.stop
     back = asyncio.Event()
     outside.link.on_disconnect.append(service.suspect_all)
@@ -209,7 +216,7 @@ def trigger_types(app: App) -> list[Owned]:
 
 
 async def register(app: App, outside: JetStream) -> None:
-    """Make the app's workflows current, and its tasks known.
+    """Make the app's workflows and triggers current.
 
     Raises:
         DagNatsError: a definition is wrong, or the server did not take it.
@@ -224,7 +231,6 @@ async def register(app: App, outside: JetStream) -> None:
             ) from problem
     workflows = [*app.workflows()]
     await client.keep_triggers(f"app:{app.name}", workflows, list(app.triggers.values()))
-    await publish_tasks(outside.documents(subjects.TASK_CATALOGUE), app.name, app.tasks.values())
 
 
 def served(app: App, names: tuple[str, ...], group: str | None) -> Tasks:

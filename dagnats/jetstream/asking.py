@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
-from dagnats.errors import BrokerUnavailable, OutsideError
+from dagnats.errors import BrokerUnavailable, NotPermitted, OutsideError
 from dagnats.jetstream.frames import Heard, status_of
 
 NO_RESPONDERS: Final = 503
@@ -58,12 +58,21 @@ class _Silent(Exception):
     """Nothing was heard for a while, in a cluster."""
 
 
+def not_permitted(link: Speaker, what: str, subject: str) -> NotPermitted:
+    """The error of a right that the credential of a link lacks."""
+    return NotPermitted(
+        f"{link.who} may not {what} {subject}; use a credential that may: `dagnats auth show` lists "
+        "what each may do"
+    )
+
+
 class _Waiting:
     """An open request: its answers so far, and the future that ends it."""
 
-    __slots__ = ("answers", "future", "last")
+    __slots__ = ("answers", "future", "last", "subject")
 
-    def __init__(self, last: Callable[[Answer], bool]) -> None:
+    def __init__(self, subject: str, last: Callable[[Answer], bool]) -> None:
+        self.subject = subject
         self.answers: list[Answer] = []
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.last = last
@@ -73,6 +82,7 @@ class Speaker(Protocol):
     """What asking needs of a link."""
 
     url: str
+    who: str
     came_back: asyncio.Event
 
     @property
@@ -111,6 +121,12 @@ class Questions:
             if not waiting.future.done():
                 waiting.future.set_exception(_Dropped())
 
+    def refused(self, text: str) -> None:
+        """A permissions violation names the subject; the server sends no other answer."""
+        for waiting in self._waiting.values():
+            if f'Publish to "{waiting.subject}"' in text and not waiting.future.done():
+                waiting.future.set_exception(not_permitted(self._link, "publish to", waiting.subject))
+
     def _answered(self, subject: bytes, _reply: bytes, headers: bytes, payload: bytes) -> None:
         waiting = self._waiting.get(subject[len(self._inbox) + 1 :])
         if waiting is None or waiting.future.done():
@@ -134,6 +150,7 @@ class Questions:
 
         Raises:
             BrokerUnavailable: nothing answered in time.
+            NotPermitted: this credential may not ask that.
         """
         try:
             async with asyncio.timeout(timeout_ms / 1000):
@@ -161,7 +178,7 @@ class Questions:
     ) -> list[Answer]:
         self._tokens += 1
         token = str(self._tokens)
-        waiting = self._waiting[token.encode()] = _Waiting(last)
+        waiting = self._waiting[token.encode()] = _Waiting(subject, last)
         try:
             self._link.publish(subject, payload, f"{self._inbox}.{token}", headers)
             while self._link.clustered and not waiting.future.done():

@@ -18,7 +18,6 @@ from dagnats.ports import Append
 from dagnats.wire import subjects
 
 _CHUNK_BYTES: Final = 128 * 1024
-_ROLLUP: Final = (("Nats-Rollup", "sub"),)
 
 
 class JetStreamBlobs:
@@ -53,9 +52,7 @@ class JetStreamBlobs:
             "options": {"max_chunk_size": _CHUNK_BYTES},
         }  # fmt: skip
         body = json.dumps(facts).encode()
-        await self._publisher.publish(
-            Append(_about_subject(name), body, f"{part}:about", None, _ROLLUP)
-        )
+        await self._publisher.publish(Append(_about_subject(name), body, f"{part}:about"))
 
     async def get(self, name: str) -> bytes | None:
         """The bytes, or None when there are none of that name.

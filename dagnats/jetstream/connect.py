@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
 from nats.aio.client import Client
 
 from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, OutsideError
+from dagnats.jetstream.access import NOBODY, Presented, presented
 from dagnats.jetstream.asking import ApiError
 from dagnats.jetstream.link import Link, max_payload
 from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
+from dagnats.settings import Access
 
 log = logging.getLogger("dagnats.nats")
 
@@ -35,7 +37,7 @@ async def connect(
     on_reconnect: Callable[[], None] | None = None,
     on_disconnect: Callable[[], None] | None = None,
     patient: bool = False,
-    credentials: str | None = None,
+    access: Access = NOBODY,
 ) -> Link:
     """Connect, for ever: a lost connection is taken up again by itself.
 
@@ -45,20 +47,20 @@ async def connect(
         on_reconnect: Called when the connection is back.
         on_disconnect: Called when it went away.
         patient: Wait for a server instead of failing, and say so every few seconds.
-        credentials: Path of a ``.creds`` file; by default that of ``DAGNATS_CREDS``.
+        access: The credential and the certificates that the server wants to see.
 
     Raises:
         BrokerUnavailable: nobody answers.
-        BrokerUnsuitable: the server is too old, has no JetStream, or allows too little.
+        BrokerUnsuitable: the server is too old, has no JetStream, allows too little, or refuses us.
+        DefinitionError: a file of ``access`` is not what it should be.
     """
     where = redacted(url)
+    shown = presented(access)
     began = asyncio.get_running_loop().time()
     said = began
     while True:
         try:
-            link = await _connect_once(
-                url, where, name, credentials or os.environ.get("DAGNATS_CREDS")
-            )
+            link = await _connect_once(url, where, name, shown)
             break
         except BrokerUnavailable as problem:
             if not patient:
@@ -86,9 +88,9 @@ def redacted(url: str) -> str:
     return re.sub(r"[^/,\s]*@", "", url)
 
 
-async def _connect_once(url: str, where: str, name: str, credentials: str | None) -> Link:
+async def _connect_once(url: str, where: str, name: str, shown: Presented) -> Link:
     client = Client()
-    link = Link(client, where)
+    link = Link(client, where, shown.who)
     problems: list[Exception] = []
     connected = False
 
@@ -96,10 +98,7 @@ async def _connect_once(url: str, where: str, name: str, credentials: str | None
         log.debug("nats: %r", problem)
         problems[:] = [problem]
         if not connected and "authorization" in str(problem).lower():
-            raise BrokerUnsuitable(
-                f"the NATS server at {where} refuses these credentials; put user and password into "
-                "the url, or the path of a .creds file into DAGNATS_CREDS"
-            ) from problem
+            raise BrokerUnsuitable(_refused(where, shown)) from problem
 
     async def on_disconnected() -> None:
         if not client.is_closed:
@@ -121,7 +120,7 @@ async def _connect_once(url: str, where: str, name: str, credentials: str | None
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_RETRY_S,  # type: ignore[arg-type]
                 ping_interval=_PING_S,  # type: ignore[arg-type]
-                user_credentials=credentials,
+                **shown.options,
             )
     except (OutsideError, asyncio.CancelledError):
         await client.close()
@@ -129,12 +128,44 @@ async def _connect_once(url: str, where: str, name: str, credentials: str | None
     except Exception as problem:  # noqa: BLE001 - nats-py raises what it likes; all mean "no"
         await client.close()
         seen = problems[-1] if problems else problem
+        _refuse_certificate(where, seen)
         raise BrokerUnavailable(
             f"no NATS server answers at {where}; start one with `dagnats serve` or set DAGNATS_URL",
             reason=str(seen) or type(seen).__name__,
         ) from None
     connected = True
+    if shown.secure and not client._server_info.get("tls_required"):
+        await client.close()
+        raise BrokerUnsuitable(
+            f"the NATS server at {where} does not speak TLS, but certificates are set; give it a tls "
+            "block, or unset DAGNATS_TLS_CA, DAGNATS_TLS_CERT and DAGNATS_TLS_KEY"
+        )
     return link
+
+
+def _refused(where: str, shown: Presented) -> str:
+    """What to do when the server does not let us in."""
+    if shown.who:
+        return (
+            f"the NATS server at {where} refuses the credential {shown.who}; does its configuration know "
+            "it? After `dagnats auth add-worker` it has to be told: `nats-server --signal reload`"
+        )
+    return (
+        f"the NATS server at {where} refuses these credentials; put user and password into the url, or "
+        "the path of a credential (`dagnats auth init` makes them) into DAGNATS_CREDS"
+    )
+
+
+def _refuse_certificate(where: str, problem: Exception) -> None:
+    cause: BaseException | None = problem
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            why = getattr(cause, "verify_message", "") or cause.reason or str(cause)
+            raise BrokerUnsuitable(
+                f"TLS with the NATS server at {where} fails: {why}; DAGNATS_TLS_CA names whom to trust, "
+                "DAGNATS_TLS_CERT and DAGNATS_TLS_KEY what is shown to a server that verifies its clients"
+            ) from None
+        cause = cause.__cause__ or cause.__context__
 
 
 async def judge(link: Link) -> None:

@@ -57,8 +57,8 @@ class JetStreamDocuments:
 
     async def delete(self, key: str) -> None:
         """Remove a key; fine when it is not there."""
-        headers = ((_OPERATION, "PURGE"), ("Nats-Rollup", "sub"))
-        await self._publisher.publish(Append(self._subject(key), b"", headers=headers))
+        marker = Append(self._subject(key), b"", headers=((_OPERATION, "PURGE"),))
+        await self._publisher.publish(marker)  # a bucket keeps one message for each key: this one
 
     async def count(self) -> int:
         """About how many keys there are, with markers of those that were deleted."""

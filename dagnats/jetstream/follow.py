@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from dagnats.errors import OutsideError
+from dagnats.errors import NotPermitted, OutsideError
+from dagnats.jetstream import direct
 from dagnats.jetstream.asking import NO_RESPONDERS, ApiError
 from dagnats.jetstream.frames import header
 from dagnats.jetstream.link import Link
@@ -22,6 +23,7 @@ log = logging.getLogger("dagnats.nats")
 _PULL_MS: Final = 5_000
 _IDLE_NS: Final = 30_000_000_000
 _RETRY_S: Final = 0.25
+_LOOK_S: Final = 0.1
 _STARTING: Final = frozenset({NO_RESPONDERS, 10008})  # what a server says that has just come back
 
 
@@ -76,10 +78,16 @@ class _Reading:
 async def follow(
     link: Link, stream: str, subject: str, after_seq: int = 0
 ) -> AsyncGenerator[Entry, None]:
-    """Yield entries for as long as the caller wants; its consumer is removed when it stops."""
+    """Yield entries for as long as the caller wants; its consumer is removed when it stops.
+
+    Who may not make consumers looks for new messages several times a second.
+    """
     at = after_seq
     while True:
-        name = await _make_consumer(link, stream, subject, at + 1)
+        try:
+            name = await _make_consumer(link, stream, subject, at + 1)
+        except NotPermitted:
+            break
         reading = _Reading(link, stream, name)
         try:
             await reading.open()
@@ -93,6 +101,11 @@ async def follow(
         finally:
             reading.close()
             await _remove_consumer(link, stream, name)
+    while True:
+        for record in await direct.read(link, stream, subject, at):
+            at = record.entry.seq
+            yield record.entry
+        await asyncio.sleep(_LOOK_S)
 
 
 def _entry(subject: bytes, reply: bytes, headers: bytes, payload: bytes) -> Entry:
@@ -117,7 +130,8 @@ async def _make_consumer(link: Link, stream: str, subject: str, start: int) -> s
             )
             return name
         except OutsideError as problem:
-            if isinstance(problem, ApiError) and problem.code not in _STARTING:
+            final = isinstance(problem, ApiError) and problem.code not in _STARTING
+            if final or isinstance(problem, NotPermitted):
                 raise
             log.debug("a follower of %s waits: %s", stream, problem)
             await asyncio.sleep(_RETRY_S)

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from dagnats.errors import OutsideError, PublishFailed
+from dagnats.jetstream.access import NOBODY
 from dagnats.jetstream.connect import connect
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.publisher import Publisher
 from dagnats.ports import Append, Stored
+from dagnats.settings import Access
 
 log = logging.getLogger("dagnats.nats")
 
@@ -25,10 +27,10 @@ _IN_PROGRESS: Final = b"+WPI"
 class LeaseKeeperLink:
     """Thread-safe from any thread; ``start`` does not wait for the connection."""
 
-    def __init__(self, url: str, *, name: str, credentials: str | None = None) -> None:
+    def __init__(self, url: str, *, name: str, access: Access = NOBODY) -> None:
         self._url = url
         self._name = name
-        self._credentials = credentials
+        self._access = access
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -98,7 +100,7 @@ class LeaseKeeperLink:
     async def _open(self) -> None:
         try:
             self._link = await connect(
-                self._url, name=self._name, patient=True, credentials=self._credentials
+                self._url, name=self._name, patient=True, access=self._access
             )
             self._publisher = await Publisher(self._link).open()
         except OutsideError as problem:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dagnats.errors import BrokerUnsuitable
+import logging
+
+from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, NotPermitted
+from dagnats.jetstream.access import NOBODY
 from dagnats.jetstream.blobs import JetStreamBlobs
 from dagnats.jetstream.connect import connect
 from dagnats.jetstream.documents import JetStreamDocuments
@@ -14,8 +17,12 @@ from dagnats.jetstream.log import JetStreamLog
 from dagnats.jetstream.notices import JetStreamNotices
 from dagnats.jetstream.publisher import Publisher
 from dagnats.jetstream.queue import JetStreamQueue
+from dagnats.jetstream.topology import Topology
 from dagnats.jetstream.topology import ensure as ensure_topology
 from dagnats.jetstream.topology import existing
+from dagnats.settings import Access
+
+log = logging.getLogger("dagnats.nats")
 
 
 class JetStream:
@@ -41,6 +48,7 @@ class JetStream:
         partitions: int | None = None,
         replicas: int = 1,
         patient: bool = False,
+        access: Access = NOBODY,
     ) -> JetStream:
         """Connect, and make the streams that are missing unless ``ensure`` is false.
 
@@ -48,10 +56,10 @@ class JetStream:
             BrokerUnavailable: nobody answers.
             BrokerUnsuitable: the server cannot hold DagNats, or (``ensure=False``) does not yet.
         """
-        link = await connect(url, name=name, patient=patient)
+        link = await connect(url, name=name, patient=patient, access=access)
         try:
             if ensure:
-                topology = await ensure_topology(link, partitions=partitions, replicas=replicas)
+                topology = await _ensured(link, partitions, replicas)
             else:
                 found = await existing(link)
                 if found is None:
@@ -79,3 +87,17 @@ class JetStream:
         self.link.write()
         self._publisher.close()
         await self.link.close()
+
+
+async def _ensured(link: Link, partitions: int | None, replicas: int) -> Topology:
+    """The streams; made by whoever may, awaited by others."""
+    try:
+        return await ensure_topology(link, partitions=partitions, replicas=replicas)
+    except NotPermitted as refused:
+        found = await existing(link)
+        if found is None:
+            raise BrokerUnavailable(
+                f"the streams are not there yet, and {refused.message}; or start a scheduler, which makes them"
+            ) from None
+        log.debug("streams are left as they are: %s", refused.message)
+        return found

@@ -46,6 +46,8 @@ _BUCKET_AGES_MS: Final = {
     subjects.DISCARDED: DISCARDED_AGE_MS,
     subjects.REPLAYS: DEAD_AGE_MS,
 }
+# Where rollups are allowed, whoever may write one key can purge them all with a header.
+_WRITTEN_BY_WORKERS: Final = (subjects.TASK_CATALOGUE, subjects.CHECKPOINTS, subjects.WORKERS)
 # Arming a timer again must reach the server; an id may be known, and its timer replaced.
 _REARM_NS: Final = 100_000_000
 _BLOB_SUBJECTS: Final = (f"$O.{subjects.BLOBS}.C.>", f"$O.{subjects.BLOBS}.M.>")
@@ -96,7 +98,7 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
         _stream(subjects.HOOKS, subjects.HOOKS_SUBJECTS, HOOKS_AGE_MS),
         *(_bucket(name, age_ms) for name, age_ms in _BUCKET_AGES_MS.items()),
         _stream(blob_stream(), _BLOB_SUBJECTS, _BLOBS_AGE_MS,
-                discard="new", allow_rollup_hdrs=True),
+                discard="new"),
     ]  # fmt: skip
     for plan in made:
         plan["num_replicas"] = replicas
@@ -127,7 +129,8 @@ def _stream(name: str, on: tuple[str, ...], age_ms: int = 0, **more: Any) -> dic
 def _bucket(name: str, age_ms: int) -> dict[str, Any]:
     return _stream(
         kv_stream(name), (f"$KV.{name}.>",), age_ms,
-        max_msgs_per_subject=1, discard="new", allow_rollup_hdrs=True, deny_delete=True,
+        max_msgs_per_subject=1, discard="new", deny_delete=True,
+        **({} if name in _WRITTEN_BY_WORKERS else {"allow_rollup_hdrs": True}),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from dagnats.errors import (
     PayloadTooLarge,
     PublishFailed,
 )
-from dagnats.jetstream.asking import NO_RESPONDERS
+from dagnats.jetstream.asking import NO_RESPONDERS, not_permitted
 from dagnats.jetstream.frames import publish_frame, status_of
 from dagnats.jetstream.link import Link, max_payload
 from dagnats.jetstream.pending import (
@@ -213,9 +213,7 @@ class Publisher:
             if f'Publish to "{pending.append.subject}"'.lower() in text.lower():
                 del self._waiting[token]
                 self._size -= len(pending.frame)
-                pending.fail(
-                    PublishFailed(f"this NATS user may not publish to {pending.append.subject}")
-                )
+                pending.fail(not_permitted(self._link, "publish to", pending.append.subject))
 
     # -- deadlines -------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
 from dagnats.policies import Policies
 from dagnats.ports import FactFeed, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.desk import Desk
 from dagnats.scheduler.listening import EventListener
 from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Batch, Partition, decode_secret
@@ -98,6 +99,9 @@ class Scheduler:
             await listener.begin()
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(listener.run()) for listener in listeners]
+            beside.append(
+                group.create_task(Desk(self._outside, self._registry, secret).run())
+            )
             if self._grace_ms:
                 beside.append(group.create_task(self._reap()))
             while not self._stopping.is_set():

@@ -268,6 +268,28 @@ class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen_ms: int = 0
 
 
+class Enquiry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker that may not read the log asks schedulers: whether a ticket is settled, or of its call ``n``.
+
+    ``after_seq``: where its dispatch is in the log. The nonce is the right to ask.
+    """
+
+    run: str
+    ticket: str
+    nonce: str
+    step: str = ""
+    epoch: int = 0
+    after_seq: int = 0
+    n: int | None = None
+
+
+class EnquiryAnswer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether the ticket was answered or its run has ended; what is recorded of the call, if anything."""
+
+    settled: bool = False
+    call: CallResult | None = None
+
+
 class BlobRef(Struct, frozen=True):
     """Stands for a payload in the object store."""
 

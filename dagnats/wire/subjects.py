@@ -67,6 +67,7 @@ STARTS: Final = "dagnats.fact.*.*.client"
 GATES: Final = "dagnats.fact.*.*.gate"
 CANCELLED: Final = "dagnats.live.cancelled"
 ASK: Final = "dagnats.ask.*"
+DESK: Final = "dagnats.desk"  # where workers that may not read the log ask schedulers
 
 APPROVALS: Final = "dagnats.live.approval"  # where questions go that name no subject
 EVENTS_INBOX: Final = "dagnats.event.>"

@@ -16,20 +16,21 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from dagnats import payloads, reading
-from dagnats.core.calls import call_key, recorded
+from dagnats import payloads
+from dagnats.core.calls import call_key
 from dagnats.core.definition import write_step
 from dagnats.core.events import StepCalled
 from dagnats.core.model import Step
 from dagnats.core.state import OPEN, SATISFIED
-from dagnats.errors import DagNatsError, OutsideError, PayloadGone
+from dagnats.enquiries import Enquiries
+from dagnats.errors import OutsideError, PayloadGone
 from dagnats.limits import WAITING_PER_SLOT_MAX
 from dagnats.outcome import Parked
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
-from dagnats.wire.messages import CallResult, SettledNotice, TaskMessage
+from dagnats.wire.messages import CallResult, Enquiry, SettledNotice, TaskMessage
 from dagnats.worker.room import Room
 
 log = logging.getLogger("dagnats.worker")
@@ -69,7 +70,7 @@ class Callers:
         self._worker = worker
         self._room = room
         self._freed = freed
-        self._registry = Registry(outside.documents(subjects.DEFINITIONS))
+        self._enquiries = Enquiries(outside, Registry(outside.documents(subjects.DEFINITIONS)))
         self._futures: dict[tuple[str, str, int, str], asyncio.Future[CallResult]] = {}
         self._waiting: Counter[tuple[str, str]] = Counter()
 
@@ -204,27 +205,17 @@ class Callers:
     async def _look(self, question: _Question) -> CallResult | None:
         """What the run has recorded under the number of a question, settled or not."""
         message = question.message
-        try:
-            run = (await reading.read_run(self._outside, self._registry, message.run)).run
-        except (DagNatsError, TimeoutError):
-            return None
-        graph = run.graph
-        position = graph.index.get(message.step) if graph else None
-        if graph is None or position is None:
-            return None
-        call = recorded(graph, run.steps[position], question.n)
-        if call is None:
-            return None
-        step, state = graph.nodes[call].step, run.steps[call]
-        return CallResult(
+        enquiry = Enquiry(
+            run=message.run,
+            ticket=message.ticket,
+            nonce=message.nonce,
+            step=message.step,
             n=question.n,
-            step=step.id,
-            status=state.status,
-            key=call_key(step, state.input),
-            output=state.output,
-            error=state.error.message if state.error else "",
-            failure=state.error.failure if state.error else "",
         )
+        try:
+            return (await self._enquiries.ask(enquiry)).call
+        except (OutsideError, TimeoutError):
+            return None
 
 
 async def _outlast(ask: Callable[[], Awaitable[T]]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from dagnats.core.model import LoopConfig, RetryPolicy
+from dagnats.errors import NotPermitted
 from dagnats.ports import Documents
 from dagnats.task import Task
 from dagnats.wire import subjects
+
+
+log = logging.getLogger("dagnats.worker")
 
 
 class TaskRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +46,10 @@ async def publish_tasks(documents: Documents, app: str, tasks: Iterable[Task[Any
         key = subjects.token(task.name)
         body = msgspec.json.encode(record_of(app, task))
         if key not in known or known[key][0] != body:
-            await documents.put(key, body)
+            try:
+                await documents.put(key, body)
+            except NotPermitted as refused:
+                log.warning("task %s is not put into the catalogue: %s", task.name, refused.message)
 
 
 def record_of(app: str, task: Task[Any, Any]) -> TaskRecord:

@@ -23,8 +23,8 @@ from dagnats.clock import Clock
 from dagnats.context import AgentContext
 from dagnats.convert import decoder
 from dagnats.core.events import Answer as Outcome
-from dagnats.core.state import RUNNING
 from dagnats.core.views import AtWork
+from dagnats.enquiries import Enquiries
 from dagnats.errors import InvalidInput, OutsideError, PayloadGone
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
@@ -34,11 +34,12 @@ from dagnats.limits import (
     WAITING_PER_SLOT_MAX,
 )
 from dagnats.outcome import Parked
-from dagnats.ports import Append, Blobs, Delivery, EventLog, Outside
+from dagnats.ports import Append, Blobs, Delivery, Outside
+from dagnats.registry import Registry
 from dagnats.task import Task
 from dagnats.wire import subjects
-from dagnats.wire.codec import answers_for, encode, is_fact
-from dagnats.wire.messages import ClosedMark, StartedNotice, TaskMessage
+from dagnats.wire.codec import answers_for, encode
+from dagnats.wire.messages import Enquiry, StartedNotice, TaskMessage
 from dagnats.worker.answers import Answering
 from dagnats.worker.call import Abandoned, Call, Raised, Reason, Threads
 from dagnats.worker.calls import Callers
@@ -55,19 +56,6 @@ _messages = msgspec.json.Decoder(TaskMessage)
 
 
 _PAUSE_MS = 1_000
-_CALLED = "step.called"
-
-
-class _Answered(Struct, frozen=True):
-    """The part of an outcome that says which ticket it answers, and proves that it may."""
-
-    ticket: str = ""
-    nonce: str = ""
-    type: str = ""
-
-
-_mark = msgspec.json.Decoder(ClosedMark)
-_answered = msgspec.json.Decoder(_Answered)
 
 
 class Running(Struct):
@@ -117,6 +105,7 @@ class Tickets:
         # Handlers that wait for a durable call keep their thread, and give up their slot.
         self._threads = Threads(room.slots * (1 + WAITING_PER_SLOT_MAX))
         self.callers = Callers(outside, worker, room, freed)
+        self._enquiries = Enquiries(outside, Registry(outside.documents(subjects.DEFINITIONS)))
         self._doors = WorkerDoors(outside, worker, self.callers)
         self._answering = Answering(worker, outside.blobs)
         self._taken_back = TakenBack()
@@ -171,7 +160,7 @@ class Tickets:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
         over = self._taken_back.holds(message)
         if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
-            over = await is_settled(self._outside.log, delivery, message)
+            over = (await self._enquiries.ask(_enquiry(delivery, message))).settled
         if over:
             self.skipped += 1
             await self._outside.queue.done(delivery.reply)
@@ -332,33 +321,14 @@ def deliveries_max(message: TaskMessage) -> float:
     return DELIVERIES_MAX + (waits if message.worker else 0)
 
 
-async def is_settled(events: EventLog, delivery: Delivery, message: TaskMessage) -> bool:
-    """Whether the log has an answer to this ticket already, or the end of its run."""
-    partition = subjects.partition_of(message.run, events.partitions)
-    closed = await events.last(subjects.mark(partition, message.run, "closed"))
-    if closed is not None and _is_over(closed.payload, message):
-        return True
-    for entry in await events.history(message.run, max(0, delivery.origin_seq)):
-        if not is_fact(entry):
-            continue
-        try:
-            answer = _answered.decode(entry.payload)
-        except msgspec.DecodeError:
-            continue
-        # Schedulers drop an answer with another nonce; so the ticket still waits for one.
-        mine = answer.ticket == message.ticket and answer.nonce == message.nonce
-        if mine and answer.type != _CALLED:  # what it asked for on the way ends nothing
-            return True
-    return False
-
-
-def _is_over(mark: bytes, message: TaskMessage) -> bool:
-    """Whether a run has ended, or was opened again in an epoch after this ticket's."""
-    try:
-        closed = _mark.decode(mark)
-    except msgspec.DecodeError:
-        return True
-    return closed.status != RUNNING or message.epoch < closed.epoch
+def _enquiry(delivery: Delivery, message: TaskMessage) -> Enquiry:
+    return Enquiry(
+        run=message.run,
+        ticket=message.ticket,
+        nonce=message.nonce,
+        epoch=message.epoch,
+        after_seq=delivery.origin_seq,
+    )
 
 
 async def restored(blobs: Blobs, message: TaskMessage) -> TaskMessage:

@@ -10,6 +10,7 @@ import pytest
 from dagnats.errors import (
     BrokerUnavailable,
     LeaseLost,
+    NotPermitted,
     PayloadTooLarge,
     PublishFailed,
     WrongSequence,
@@ -138,7 +139,7 @@ async def test_permission_refused(run):
     try:
         owner = await JetStream.open(broker.url.replace("//", "//a:a@"))
         other = await JetStream.open(broker.url.replace("//", "//w:w@"), ensure=False)
-        with pytest.raises(PublishFailed, match=r"may not publish to dagnats\.fact"):
+        with pytest.raises(NotPermitted, match=r"may not publish to dagnats\.fact"):
             await asyncio.wait_for(other.log.append([fact(run)]), 3)
         await other.close()
         await owner.close()
