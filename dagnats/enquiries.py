@@ -56,9 +56,7 @@ class Enquiries:
             except NotPermitted:
                 self._may_read = False
         wait_ms = REQUEST_TIMEOUT_MS
-        told = await self._outside.notices.ask(
-            subjects.DESK, encode(enquiry), wait_ms, enough=1
-        )
+        told = await self._outside.notices.ask(subjects.DESK, encode(enquiry), wait_ms, enough=1)
         if not told:
             raise BrokerUnavailable(
                 f"no scheduler said within {wait_ms} ms whether ticket {enquiry.ticket} of run "

@@ -109,6 +109,7 @@ APPENDS_IN_FLIGHT_MAX: Final = 4_000
 RUNS_IN_MEMORY_MAX: Final = 20_000
 RUN_IDLE_MS: Final = 30_000
 CLOSED_REMEMBERED_MAX: Final = 5_000
+ENQUIRIES_WAITING_MAX: Final = 1_000  # of workers at the desk of one scheduler
 SNAPSHOT_EVERY_FACTS: Final = 200
 
 # -- gates ---------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from contextlib import suppress
 
 from dagnats.core.triggers.model import External, Http, Subject, Trigger, Webhook
 from dagnats.core.triggers.validate import trigger_problems
-from dagnats.errors import DefinitionError, RequestError, WorkflowNotFound
+from dagnats.errors import DefinitionError, NotPermitted, RequestError, WorkflowNotFound
 from dagnats.limits import TRIGGERS_MAX
 from dagnats.ports import Outside
 from dagnats.registry import Registry
@@ -40,7 +41,8 @@ async def check_trigger(
     if isinstance(trigger.on, External):
         await check_config(outside.documents(subjects.TRIGGER_TYPES), trigger.on)
     if isinstance(trigger.on, Subject) and trigger.on.subject:
-        await outside.inbox.capture(trigger.on.subject)
+        with suppress(NotPermitted):  # then the scheduler is the first to see whether it can be
+            await outside.inbox.capture(trigger.on.subject)
 
 
 def _refuse_conflicts(trigger: Trigger, others: Sequence[Trigger]) -> None:

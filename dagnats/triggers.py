@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from dagnats.core.views import text_of_time
 from dagnats.errors import (
     CodecError,
     InvalidInput,
+    NotPermitted,
     RequestError,
     TriggerNotFound,
 )
@@ -215,7 +216,8 @@ class TriggerRequests:
         if isinstance(trigger.on, Subject) and trigger.on.subject:
             rest = [each.on for each in await self.triggers()]
             needed = [on.subject for on in rest if isinstance(on, Subject) and on.subject]
-            await self.outside.inbox.release(needed)
+            with suppress(NotPermitted):  # what goes on being stored is for nobody, and ages out
+                await self.outside.inbox.release(needed)
 
     async def keep_triggers(
         self, source: str, workflows: Sequence[str] | None, triggers: Sequence[Trigger]

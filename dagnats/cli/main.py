@@ -72,6 +72,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
             "dagnats.cli.gate:gate", "Limits: who holds what, who waits; release a place."
         ),
         "dlq": Entry("dagnats.cli.dlq:dlq", "Dead letters: list, show, replay, discard, watch."),
+        "auth": Entry(
+            "dagnats.cli.auth:auth", "Credentials by role, and the server's side of them."
+        ),
         "config": Entry(
             "dagnats.cli.config:config", "The settings in force, and where each is from."
         ),

@@ -130,7 +130,7 @@ def worker(
             )  # fmt: skip
             ready = describe(service, tasks, settings)
             await _work(
-                app, service, outside, stopping,
+                app, tasks, service, outside, stopping,
                 lambda: ready_line(ready_text(ready), settings, ready if as_json else None),
             )  # fmt: skip
         finally:
@@ -163,6 +163,7 @@ async def _several(arguments: list[str], count: int, name: str) -> int:
 
 async def _work(
     app: App,
+    tasks: Tasks,
     service: Worker,
     outside: JetStream,
     stopping: Stopping,
@@ -174,7 +175,7 @@ async def _work(
     except NotPermitted as refused:
         log.warning("what the app defines is not registered by this worker: %s", refused.message)
     documents = outside.documents(subjects.TASK_CATALOGUE)
-    await publish_tasks(documents, app.name, app.tasks.values())
+    await publish_tasks(documents, app.name, tasks.values())
     stopping.act = service.stop
     back = asyncio.Event()
     outside.link.on_disconnect.append(service.suspect_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ssl
 from pathlib import Path
 from typing import Any, Final
@@ -48,7 +49,7 @@ def _credential(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError(f"creds: {path} cannot be read: {_why(error)}") from None
     if _JWT in text:
-        _need_nkeys()
+        _nkeys()
         return {"user_credentials": path}
     lines = [line.strip() for line in text.splitlines()]
     seed = next((line for line in lines if line and not line.startswith("#")), "")
@@ -66,9 +67,7 @@ def public_of(seed: str, path: str = "") -> str:
     Raises:
         DefinitionError: it is none.
     """
-    _need_nkeys()
-    import nkeys
-
+    nkeys = _nkeys()
     try:
         public: bytes = nkeys.from_seed(bytearray(seed.encode())).public_key
     except Exception as error:  # noqa: BLE001 - binascii.Error, its own, ValueError
@@ -78,16 +77,15 @@ def public_of(seed: str, path: str = "") -> str:
 
 def new_seed() -> str:
     """The seed of a new user."""
-    _need_nkeys()
-    import nkeys
-
+    nkeys = _nkeys()
     seed: bytes = nkeys.encode_seed(new_key(), nkeys.PREFIX_BYTE_USER)
     return seed.decode()
 
 
-def _need_nkeys() -> None:
+def _nkeys() -> Any:
+    """The package, loaded when it is needed: most processes show no credential."""
     try:
-        import nkeys  # noqa: F401
+        return importlib.import_module("nkeys")
     except ImportError:
         raise BrokerUnsuitable(
             "credentials need the package nkeys: pip install 'dagnats[auth]'"

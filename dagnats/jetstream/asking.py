@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,7 @@ from dagnats.errors import BrokerUnavailable, NotPermitted, OutsideError
 from dagnats.jetstream.frames import Heard, status_of
 
 NO_RESPONDERS: Final = 503
+_SUBSCRIPTION: Final = re.compile(r'Subscription to "([^"]*)"')
 _NOT_AVAILABLE: Final = b'"err_code":10008'  # JetStream's own leader is being chosen
 _LEADERLESS_S: Final = 0.25  # between questions to a cluster that is choosing a leader
 _SILENT_S: Final = 1.0  # a question to a leader that has gone is never answered: ask who leads now
@@ -64,6 +66,29 @@ def not_permitted(link: Speaker, what: str, subject: str) -> NotPermitted:
         f"{link.who} may not {what} {subject}; use a credential that may: `dagnats auth show` lists "
         "what each may do"
     )
+
+
+class Refusals:
+    """The subscriptions that the server did not take: it answers to none that it took."""
+
+    def __init__(self, link: Speaker) -> None:
+        self._link = link
+        self._subjects: set[str] = set()
+
+    def heard(self, text: str) -> None:
+        """A permissions violation."""
+        found = _SUBSCRIPTION.search(text)
+        if found:
+            self._subjects.add(found[1])
+
+    def check(self, subject: str) -> None:
+        """Once the server has seen a subscription.
+
+        Raises:
+            NotPermitted: it did not take it.
+        """
+        if subject in self._subjects:
+            raise not_permitted(self._link, "subscribe to", subject)
 
 
 class _Waiting:
@@ -125,7 +150,9 @@ class Questions:
         """A permissions violation names the subject; the server sends no other answer."""
         for waiting in self._waiting.values():
             if f'Publish to "{waiting.subject}"' in text and not waiting.future.done():
-                waiting.future.set_exception(not_permitted(self._link, "publish to", waiting.subject))
+                waiting.future.set_exception(
+                    not_permitted(self._link, "publish to", waiting.subject)
+                )
 
     def _answered(self, subject: bytes, _reply: bytes, headers: bytes, payload: bytes) -> None:
         waiting = self._waiting.get(subject[len(self._inbox) + 1 :])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from nats.aio.client import Client
 
-from dagnats.jetstream.asking import Answer, ApiError, Questions, leaderless, not_permitted, unheard
+from dagnats.jetstream.asking import Answer, ApiError, Questions, Refusals, leaderless, unheard
 from dagnats.jetstream.frames import FrameReader, Heard, publish_frame
 from dagnats.limits import REQUEST_TIMEOUT_MS
 
@@ -43,28 +42,13 @@ class Link:
         self.came_back: asyncio.Event = asyncio.Event()
         self._closed = False
         self._questions = Questions(self)
-        self._unheard: set[str] = set()
-        self.on_refused += [self._questions.refused, self._refused]
+        self.refusals = Refusals(self)
+        self.on_refused += [self._questions.refused, self.refusals.heard]
 
     async def open(self) -> None:
         """Subscribe to the inbox for answers; the client must be connected."""
         self.came_back.set()
         await self._questions.open(self.client.new_inbox())
-
-    def _refused(self, text: str) -> None:
-        """Remember a subscription that the server did not take; nobody waits for an answer to one."""
-        found = re.search(r'Subscription to "([^"]*)"', text)
-        if found:
-            self._unheard.add(found[1])
-
-    def may_hear(self, subject: str) -> None:
-        """Once everything is settled.
-
-        Raises:
-            NotPermitted: the server did not take the subscription.
-        """
-        if subject in self._unheard:
-            raise not_permitted(self, "subscribe to", subject)
 
     # -- state -----------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class JetStreamNotices:
 
         stop = await self._link.listen(subject, pass_on)
         await self._link.settle()  # whoever is told after this returned has a listener
-        self._link.may_hear(subject)
+        self._link.refusals.check(subject)
         return stop
 
     async def ask(

@@ -17,9 +17,8 @@ from dagnats.jetstream.log import JetStreamLog
 from dagnats.jetstream.notices import JetStreamNotices
 from dagnats.jetstream.publisher import Publisher
 from dagnats.jetstream.queue import JetStreamQueue
-from dagnats.jetstream.topology import Topology
+from dagnats.jetstream.topology import Topology, existing
 from dagnats.jetstream.topology import ensure as ensure_topology
-from dagnats.jetstream.topology import existing
 from dagnats.settings import Access
 
 log = logging.getLogger("dagnats.nats")

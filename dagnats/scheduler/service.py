@@ -99,9 +99,7 @@ class Scheduler:
             await listener.begin()
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(listener.run()) for listener in listeners]
-            beside.append(
-                group.create_task(Desk(self._outside, self._registry, secret).run())
-            )
+            beside.append(group.create_task(Desk(self._outside, self._registry, secret).run()))
             if self._grace_ms:
                 beside.append(group.create_task(self._reap()))
             while not self._stopping.is_set():

@@ -17,7 +17,6 @@ from dagnats.ports import Documents
 from dagnats.task import Task
 from dagnats.wire import subjects
 
-
 log = logging.getLogger("dagnats.worker")
 
 

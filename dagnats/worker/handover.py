@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Raw
 
 from dagnats.clock import Clock
+from dagnats.errors import NotPermitted
 from dagnats.ids import new_process_id
 from dagnats.limits import (
     HANDOVER_MS,
@@ -161,14 +162,17 @@ class Receiver:
         self._given: Callable[[], None] | None = None
 
     async def open(self, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        """Listen; ``spawn`` runs the sending of answers."""
+        """Listen, where the credential lets us; ``spawn`` runs the sending of answers."""
 
         def offered(_subject: str, payload: bytes, reply: str) -> None:
             if reply:
                 spawn(self._notices.tell(reply, encode(self._answer(payload))))
 
-        self._given = await self._notices.listen(self._at, self._on_given)
-        self._offers = await self._notices.listen(subjects.handover(self._worker), offered)
+        try:
+            self._given = await self._notices.listen(self._at, self._on_given)
+            self._offers = await self._notices.listen(subjects.handover(self._worker), offered)
+        except NotPermitted as refused:
+            log.info("tickets of sticky runs are not handed over here: %s", refused.message)
 
     def refuse(self) -> None:
         """Hear no more offers, so that another may take this name; what was promised may still come."""

@@ -16,7 +16,7 @@ import msgspec
 from dagnats import __version__
 from dagnats.clock import Clock, SystemClock
 from dagnats.core.views import AtWork
-from dagnats.errors import DagNatsError, NotPermitted, RequestError
+from dagnats.errors import DagNatsError, RequestError
 from dagnats.ids import new_process_id
 from dagnats.limits import (
     DRAIN_TIMEOUT_MS,
@@ -100,7 +100,7 @@ class Worker:
             await self._listen()
             # What was queued before may have been answered, or cancelled, before this worker listened.
             self.suspect(await self._outside.queue.last_seq())
-            await self._be_offered()
+            await self._receiver.open(self._spawn)
             await self._pulling.open(self._outside.queue, self._lease_ms)
             self.ready.set()
             announcing = asyncio.get_running_loop().create_task(self._announce())
@@ -117,13 +117,6 @@ class Worker:
                 await asyncio.wait_for(
                     self._outside.documents(subjects.WORKERS).delete(self.name), 2
                 )
-
-    async def _be_offered(self) -> None:
-        """Take part in handing over, where this worker's credential lets it."""
-        try:
-            await self._receiver.open(self._spawn)
-        except NotPermitted as refused:
-            log.info("tickets of sticky runs are not handed over here: %s", refused.message)
 
     async def _listen(self) -> None:
         notices = self._outside.notices

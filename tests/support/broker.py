@@ -24,13 +24,16 @@ def binary() -> str:
 class Broker:
     """One server process; ``kill`` is SIGKILL, ``start`` starts it again on the same port and store."""
 
-    def __init__(self, *, jetstream: bool = True, config: str = "") -> None:
+    def __init__(
+        self, *, jetstream: bool = True, config: str = "", file: Path | None = None
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.store = tempfile.mkdtemp(prefix="dagnats-test-")
         self.jetstream = jetstream
         self.config = config
+        self.file = file  # a whole configuration: only the port is ours
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,7 +44,9 @@ class Broker:
     def start(self) -> Broker:
         """Start, and wait until the port answers."""
         command = [binary(), "-a", "127.0.0.1", "-p", str(self.port)]
-        if self.jetstream:
+        if self.file:
+            command += ["-c", str(self.file)]
+        elif self.jetstream:
             command += ["-js", "-sd", self.store]
         if self.config:
             path = Path(self.store, "server.conf")
