@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from dagnats.errors import WrongSequence
+from msgspec.structs import replace
+
+from dagnats.errors import NotPermitted, WrongSequence
 from dagnats.jetstream import direct, lookup
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.publisher import Publisher
 from dagnats.ports import Append, Entry, Stored
 from dagnats.wire import subjects as names
+
+log = logging.getLogger("dagnats.nats")
+
+_OF_THE_LOG = tuple(each.removesuffix(">") for each in names.EVENTS_SUBJECTS)
 
 
 class JetStreamLog:
@@ -31,7 +39,7 @@ class JetStreamLog:
     ) -> list[Stored]:
         """Store messages, pipelined, in order; return when all are stored."""
         try:
-            return await self._publisher.publish_all(messages, fence)
+            stored = await self._publisher.publish_all(messages, fence)
         except WrongSequence as wrong:
             if len(messages) != 1 or not wrong.facts.get("resent"):
                 raise
@@ -39,6 +47,31 @@ class JetStreamLog:
             if own is None:
                 raise
             return [own]
+        if any(each.duplicate for each in stored):
+            with suppress(NotPermitted):  # who may not read asks whether it counts: see ``report``
+                return [
+                    await self._ours(*each, fence) for each in zip(messages, stored, strict=True)
+                ]
+        return stored
+
+    async def _ours(
+        self, message: Append, stored: Stored, fence: Callable[[], bool] | None
+    ) -> Stored:
+        """Stored under its id, by us or by who writes the same; an id that another took is given up.
+
+        The server knows ids by stream: who may write anywhere in it could keep a message of others out.
+        """
+        if not stored.duplicate or not message.subject.startswith(_OF_THE_LOG):
+            return stored
+        found = await direct.get(self._link, names.EVENTS, stored.seq)
+        if found is None or found.entry.subject == message.subject:
+            return stored
+        log.warning(
+            "the id %s of a message for %s was taken by one on %s",
+            message.msg_id, message.subject, found.entry.subject,
+        )  # fmt: skip
+        [again] = await self._publisher.publish_all([replace(message, msg_id="")], fence)
+        return again
 
     async def _own(self, message: Append) -> Stored | None:
         """Whether what is there is this message, stored by a try whose answer was lost.

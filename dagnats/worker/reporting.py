@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+
+from msgspec.structs import replace
 
 from dagnats.core.events import Answer as Outcome
 from dagnats.errors import OutsideError
@@ -21,12 +24,24 @@ def answer_message(message: TaskMessage, outcome: Outcome) -> Append:
     return Append(message.answer_to, encode(outcome), f"{message.run}/{message.ticket}:answer")
 
 
-async def report(events: EventLog, message: TaskMessage, outcome: Outcome) -> None:
-    """Store an outcome, however long it takes: the work is done and must not be lost."""
+async def report(
+    events: EventLog,
+    message: TaskMessage,
+    outcome: Outcome,
+    settled: Callable[[], Awaitable[bool]],
+) -> None:
+    """Store an outcome, however long it takes: the work is done and must not be lost.
+
+    When its id is known already, ``settled`` says whether that was an answer that counts.
+    """
+    append = answer_message(message, outcome)
     attempt = 0
     while True:
         try:
-            await events.append([answer_message(message, outcome)])
+            [stored] = await events.append([append])
+            if stored.duplicate and append.msg_id and not await settled():
+                append = replace(append, msg_id="")  # somebody took it who has no nonce
+                continue
         except (OutsideError, TimeoutError) as error:
             text = "the outcome of %s in run %s is not stored yet: %s"
             log.warning(text, message.ticket, message.run, error)

@@ -8,6 +8,7 @@ the ticket is acknowledged, so a crash between the two repeats, and never loses.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 from collections import OrderedDict
@@ -129,7 +130,8 @@ class Tickets:
             self._room.leave()
         if outcome is None:
             return
-        await report(self._outside.log, message, outcome)
+        settled = functools.partial(_settled, self._enquiries, delivery, message)
+        await report(self._outside.log, message, outcome, settled)
         await self._outside.queue.done(delivery.reply)
         self.finished += 1
 
@@ -160,7 +162,7 @@ class Tickets:
         """Stage 2: whether the ticket is still to be run. Only tickets that may be old cost a read."""
         over = self._taken_back.holds(message)
         if not over and (delivery.delivered > 1 or delivery.seq <= self.suspect_until_seq):
-            over = (await self._enquiries.ask(_enquiry(delivery, message))).settled
+            over = await _settled(self._enquiries, delivery, message)
         if over:
             self.skipped += 1
             await self._outside.queue.done(delivery.reply)
@@ -321,14 +323,16 @@ def deliveries_max(message: TaskMessage) -> float:
     return DELIVERIES_MAX + (waits if message.worker else 0)
 
 
-def _enquiry(delivery: Delivery, message: TaskMessage) -> Enquiry:
-    return Enquiry(
+async def _settled(enquiries: Enquiries, delivery: Delivery, message: TaskMessage) -> bool:
+    """Whether the log has an answer to a ticket that counts, or the end of its run."""
+    enquiry = Enquiry(
         run=message.run,
         ticket=message.ticket,
         nonce=message.nonce,
         epoch=message.epoch,
         after_seq=delivery.origin_seq,
     )
+    return (await enquiries.ask(enquiry)).settled
 
 
 async def restored(blobs: Blobs, message: TaskMessage) -> TaskMessage:

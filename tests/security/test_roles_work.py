@@ -90,7 +90,9 @@ async def test_triggers_under_roles(roles: Guarded, tmp_path: Path):
             assert told.returncode == 0, told.stderr
 
             async def fired(trigger: str) -> bool:
-                if trigger == "orders":  # which is captured as soon as the scheduler sees the trigger
+                if (
+                    trigger == "orders"
+                ):  # which is captured as soon as the scheduler sees the trigger
                     link.publish("orders.new", b"{}")
                 history = await client.trigger_history(trigger, limit=5)
                 return any(fire.run_id for _, fire in history)
