@@ -21,6 +21,7 @@ from dagnats.wire.messages import (
     Chunks,
     ClosedMark,
     ControlMark,
+    Enquiry,
     HandedOver,
     Offer,
     OfferAnswer,
@@ -134,6 +135,8 @@ def test_messages_on_the_wire_page_can_be_read(fence: Fence):
         read = msgspec.json.decode(fence.content, type=TaskMessage)
     elif "closed_ms" in shown:
         read = msgspec.json.decode(fence.content, type=ClosedMark)
+    elif "after_seq" in shown:
+        read = msgspec.json.decode(fence.content, type=Enquiry)
     elif "chunks" in shown:
         read = msgspec.json.decode(fence.content, type=Chunks)
     elif (kind := HANDING_OVER.get(next(iter(shown)))) is not None:
