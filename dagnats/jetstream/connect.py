@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -110,18 +110,18 @@ async def _connect_once(url: str, where: str, name: str, shown: Presented) -> Li
         link.returned()
 
     try:
-        async with asyncio.timeout(_CONNECT_S):
-            await client.connect(
-                [part.strip() for part in url.split(",") if part.strip()],
-                name=name,
-                error_cb=on_error,
-                disconnected_cb=on_disconnected,
-                reconnected_cb=on_reconnected,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=_RETRY_S,  # type: ignore[arg-type]
-                ping_interval=_PING_S,  # type: ignore[arg-type]
-                **shown.options,
-            )
+        connecting = client.connect(
+            [part.strip() for part in url.split(",") if part.strip()],
+            name=name,
+            error_cb=on_error,
+            disconnected_cb=on_disconnected,
+            reconnected_cb=on_reconnected,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=_RETRY_S,  # type: ignore[arg-type]
+            ping_interval=_PING_S,  # type: ignore[arg-type]
+            **shown.options,
+        )
+        await _within(_CONNECT_S, connecting)
     except (OutsideError, asyncio.CancelledError):
         await client.close()
         raise
@@ -141,6 +141,24 @@ async def _connect_once(url: str, where: str, name: str, shown: Presented) -> Li
             "block, or unset DAGNATS_TLS_CA, DAGNATS_TLS_CERT and DAGNATS_TLS_KEY"
         )
     return link
+
+
+async def _within(seconds: float, connecting: Coroutine[Any, Any, None]) -> None:
+    """Wait for an attempt, and no longer; nats-py can miss being cancelled once, and would try for ever.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    task = asyncio.get_running_loop().create_task(connecting)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        task.result()
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_RETRY_S)
 
 
 def _refused(where: str, shown: Presented) -> str:
