@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SignalTimeout,
     )
     from dagnats.flow_control import Concurrency, Priority, Rate
+    from dagnats.holding import Batch, Debounce
     from dagnats.outcome import Cancelled, Continue, ContinueAsNew, Fail, Plan, Retry, Step
     from dagnats.steps import (
         agent,
@@ -52,6 +53,7 @@ __all__ = [
     "AgentContext",
     "AlreadyDecided",
     "App",
+    "Batch",
     "CallFailed",
     "CancelOn",
     "Cancelled",
@@ -63,6 +65,7 @@ __all__ = [
     "ContinueAsNew",
     "ControlPlaneError",
     "DagNatsError",
+    "Debounce",
     "DefinitionError",
     "Fail",
     "Handle",
@@ -98,6 +101,7 @@ __all__ = [
 _HOMES = {
     "AgentContext": "context",
     "App": "app",
+    "Batch": "holding",
     "CancelOn": "configs",
     "Cancelled": "outcome",
     "ChunkView": "streaming",
@@ -106,6 +110,7 @@ _HOMES = {
     "Context": "context",
     "Continue": "outcome",
     "ContinueAsNew": "outcome",
+    "Debounce": "holding",
     "Fail": "outcome",
     "Handle": "client",
     "Plan": "outcome",

@@ -208,8 +208,8 @@ async def apply_declared(client: Client, path: Path) -> list[str]:
     """
     declared = read_declared(path)
     source = f"file:{path.name}"
-    names = {workflow.name for workflow in declared.workflows}
-    await client.check_triggers(source, declared.triggers, names)
+    workflows = {workflow.name: workflow for workflow in declared.workflows}
+    await client.check_triggers(source, declared.triggers, workflows)
     changed: list[str] = []
     for workflow in declared.workflows:
         before = await client.registry.current(workflow.name)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
+from dagnats.core.model import Workflow
 from dagnats.core.triggers.model import External, Http, Subject, Trigger, Webhook
-from dagnats.core.triggers.validate import trigger_problems
+from dagnats.core.triggers.validate import singleton_problems, trigger_problems
 from dagnats.errors import DefinitionError, NotPermitted, RequestError, WorkflowNotFound
 from dagnats.limits import TRIGGERS_MAX
 from dagnats.ports import Outside
@@ -20,7 +22,7 @@ async def check_trigger(
     registry: Registry,
     trigger: Trigger,
     others: Sequence[Trigger],
-    workflows: Container[str] = frozenset(),
+    workflows: Mapping[str, Workflow] = MappingProxyType({}),
 ) -> None:
     """Check one; its subject is captured from now on. ``workflows`` are about to be registered.
 
@@ -34,9 +36,17 @@ async def check_trigger(
     if problems:
         raise DefinitionError("\n".join(map(str, problems)), problems=problems)
     name = trigger.workflow
-    if name not in workflows and await registry.current(name) is None:
-        text = f'trigger "{trigger.id}": no workflow "{name}" is registered'
-        raise WorkflowNotFound(text, workflow=name)
+    workflow = workflows.get(name)
+    if workflow is None:
+        current = await registry.current(name)
+        if current is None:
+            text = f'trigger "{trigger.id}": no workflow "{name}" is registered'
+            raise WorkflowNotFound(text, workflow=name)
+        graph = await registry.graph(current.definition)
+        workflow = graph.workflow if graph else None
+    problems = list(singleton_problems(trigger, workflow.limits)) if workflow else []
+    if problems:
+        raise DefinitionError("\n".join(map(str, problems)), problems=problems)
     _refuse_conflicts(trigger, others)
     if isinstance(trigger.on, External):
         await check_config(outside.documents(subjects.TRIGGER_TYPES), trigger.on)

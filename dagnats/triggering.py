@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
-from dagnats.core.triggers.model import Cron, Overlap, Subject, Trigger
+from dagnats.core.triggers.model import Cron, Hold, Overlap, Subject, Trigger
 from dagnats.core.triggers.validate import trigger_problems
 from dagnats.errors import DefinitionError, DuplicateName, InvalidInput
+from dagnats.holding import Batch, Debounce
 from dagnats.outcome import UNSET
 from dagnats.task import Startable
 
@@ -57,7 +59,7 @@ class Triggering:
 
     def on_event(
         self, event: str = "", *, subject: str = "", filter: str = "", overlap: Overlap = "allow",
-        input: Any = UNSET, id: str = "",
+        debounce: Debounce | None = None, batch: Batch | None = None, input: Any = UNSET, id: str = "",
     ) -> Callable[[S], S]:  # fmt: skip
         """Start the workflow or task below by external events, or by messages of a NATS subject.
 
@@ -66,6 +68,8 @@ class Triggering:
             subject: Instead of an event: a NATS subject; wildcards are fine.
             filter: A condition on the data: ``amount > 100 and country == "DE"``.
             overlap: As for ``cron``.
+            debounce: Of events in quick succession only the last starts a run: ``Debounce("5s", key="id")``.
+            batch: Events are collected, and one run is given a list of them: ``Batch(100, timeout="5s")``.
             input: A template over the envelope, such as ``{"$input": "data.order_id"}``; default: the data.
             id: The trigger's name; default: the workflow's, with ``-on-`` and what it waits for.
 
@@ -74,6 +78,7 @@ class Triggering:
         """
         if bool(event) == bool(subject):
             raise DefinitionError("@app.on_event takes an event's name, or subject=, and not both")
+        hold = _hold(debounce, batch)
 
         def decorate(started: S) -> S:
             _check(started, "@app.on_event")
@@ -81,7 +86,7 @@ class Triggering:
             name = id or self._free(f"{started.name}-on-{event or subject}")
             self._add(Trigger(
                 id=name, workflow=started.name, on=Subject(subject, event), overlap=overlap, filter=filter,
-                input=usual if input is UNSET else input,
+                input=usual if input is UNSET else input, hold=hold,
             ))  # fmt: skip
             return started
 
@@ -135,6 +140,19 @@ class Triggering:
         if problems:
             raise DefinitionError("; ".join(map(str, problems)), problems=problems)
         self.triggers[trigger.id] = trigger
+
+
+def _hold(debounce: Debounce | None, batch: Batch | None) -> Hold | UnsetType:
+    if debounce is not None and batch is not None:
+        raise DefinitionError("@app.on_event: debounce= and batch= contradict; keep one")
+    for name, given, kind, example in (
+        ("debounce", debounce, Debounce, 'Debounce("5s")'),
+        ("batch", batch, Batch, 'Batch(100, timeout="5s")'),
+    ):
+        if given is not None and not isinstance(given, kind):
+            raise DefinitionError(f"@app.on_event: {name}={given!r}; write {example}")
+    given = debounce or batch
+    return given.hold if given is not None else msgspec.UNSET
 
 
 def _check(started: Any, what: str) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from dagnats import convert, payloads
 from dagnats.core.events import Event, TriggerFired, TriggerSet
+from dagnats.core.model import Workflow
 from dagnats.core.triggers import fold as folding
 from dagnats.core.triggers.envelope import lets_through
-from dagnats.core.triggers.file import write_trigger
+from dagnats.core.triggers.file import KINDS, write_hold, write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
+from dagnats.core.triggers.grouping import grouped
 from dagnats.core.triggers.model import (
     Cron,
     External,
@@ -35,6 +37,7 @@ from dagnats.errors import (
     RequestError,
     TriggerNotFound,
 )
+from dagnats.holding import HeldView, held_view
 from dagnats.ids import new_run_id
 from dagnats.limits import FIRES_LISTED_MAX
 from dagnats.ports import Append, Entry, EventLog, Outside
@@ -57,7 +60,10 @@ _PAUSE_S: Final = 0.05
 
 
 class TriggerView(Struct, frozen=True, kw_only=True):
-    """A trigger as people see it. ``next_at`` is when its schedule is due, ``running`` what overlap looks at."""
+    """A trigger as people see it. ``next_at`` is when its schedule is due, ``running`` what overlap looks at.
+
+    ``hold`` says how it holds events back (``{"debounce": …}``, ``{"batch": …}``), ``held`` what it holds now.
+    """
 
     id: str
     workflow: str
@@ -69,10 +75,15 @@ class TriggerView(Struct, frozen=True, kw_only=True):
     next_at: str
     running: tuple[str, ...]
     waiting: int
+    hold: dict[str, Any] = {}
+    held: HeldView = HeldView()
 
 
 class FireView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One fire. ``fired_at`` is its instant; ``skip_reason`` why it started nothing."""
+    """One fire. ``fired_at`` is its instant; ``skip_reason`` why it started nothing.
+
+    It may stand for several ``events`` that were held back, ``key`` is what they shared; ``note``: what was unusual.
+    """
 
     trigger_id: str
     workflow_id: str
@@ -83,6 +94,9 @@ class FireView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     skip_reason: str = ""
     status: str = ""
     duration_ms: int | None = None
+    events: int = 0
+    key: str = ""
+    note: str = ""
 
 
 async def read_trigger_state(
@@ -112,7 +126,7 @@ def restore(data: bytes) -> TriggerState | None:
         found = _state.decode(data)
     except msgspec.DecodeError:
         return None
-    return found if found.version == folding.VERSION else None
+    return found if found.version <= folding.VERSION else None
 
 
 class TriggerRequests:
@@ -146,13 +160,14 @@ class TriggerRequests:
         kind, settings = next(
             (key, value)
             for key, value in write_trigger(trigger, secrets=False).items()
-            if isinstance(value, dict) and key != "input"
+            if isinstance(value, dict) and key in KINDS
         )
         due_ms = state.next_ms if state.trigger == trigger else 0
         return TriggerView(
             id=trigger.id, workflow=trigger.workflow, kind=kind, on=settings, enabled=trigger.enabled,
             source=trigger.source, overlap=trigger.overlap, next_at=text_of_time(due_ms),
             running=tuple(run for _, run in state.running), waiting=len(state.waiting),
+            hold={} if trigger.hold is UNSET else write_hold(trigger.hold), held=held_view(state.held),
         )  # fmt: skip
 
     async def set_trigger(self, trigger: Trigger) -> bool:
@@ -176,7 +191,10 @@ class TriggerRequests:
         return True
 
     async def check_triggers(
-        self, source: str, triggers: Sequence[Trigger], workflows: Container[str] = frozenset()
+        self,
+        source: str,
+        triggers: Sequence[Trigger],
+        workflows: Mapping[str, Workflow] | None = None,
     ) -> None:
         """Whether a source could have all these; ``workflows`` are about to be registered. Nothing changes.
 
@@ -193,7 +211,7 @@ class TriggerRequests:
             if each.source != source:
                 others.append(each)
         for trigger in triggers:
-            await check_trigger(self.outside, self.registry, trigger, others, workflows)
+            await check_trigger(self.outside, self.registry, trigger, others, workflows or {})
             others.append(trigger)
 
     async def enable_trigger(self, trigger_id: str, *, enabled: bool = True) -> bool:
@@ -250,6 +268,8 @@ class TriggerRequests:
     async def fire_trigger(self, trigger_id: str, data: Any = None) -> FireView:
         """Fire a schedule, a webhook or an external trigger by hand, and wait until it is known what came of it.
 
+        One that holds events back (debounce, batch) holds this one too: ``status`` is "held".
+
         Raises:
             TriggerNotFound.
             RequestError: it is disabled, or of a kind that only what it waits for can fire.
@@ -283,6 +303,10 @@ class TriggerRequests:
             )
             raise InvalidInput(text)
         seq = await self._fire(trigger, key, kind, raw)
+        if trigger.hold is not UNSET:
+            return FireView(
+                trigger_id=trigger.id, workflow_id=trigger.workflow, source=kind, fired_at="", status="held",
+            )  # fmt: skip
         for _ in range(_LOOKS):
             for view in await self.trigger_history(trigger.id, limit=_LOOKS, since_seq=seq):
                 if view[0] == key:
@@ -294,15 +318,21 @@ class TriggerRequests:
         )  # fmt: skip
 
     async def tell_external(self, trigger: Trigger, key: str, data: Raw) -> str:
-        """Fire a trigger for the worker that owns its kind: the run's id, if its filter lets the data through."""
+        """Fire a trigger for the worker that owns its kind, if its filter lets the data through.
+
+        The run's id; empty when the trigger holds events back: which run that will be is not known yet.
+        """
         if lets_through(trigger, data):
             payloads.refuse_forged(data, "the data")
             await self._fire(trigger, f"ext-{key}", trigger.kind, data)
+        if trigger.hold is not UNSET:
+            return ""
         return fired_run_id(trigger.id, f"ext-{key}")
 
     async def _fire(self, trigger: Trigger, key: str, kind: str, data: Raw) -> int:
         kept = await payloads.offload(self.outside.blobs, data, "the data")
-        return await self._tell(trigger.id, TriggerFired(key=key, kind=kind, data=kept), key)
+        fact = grouped(TriggerFired(key=key, kind=kind, data=kept), trigger, data)
+        return await self._tell(trigger.id, fact, key)
 
     async def fires(self, trigger_id: str, limit: int = 10) -> list[FireView]:
         """The newest fires of a trigger, and what became of their runs.
@@ -344,6 +374,7 @@ def _view(trigger_id: str, mark: FiredMark, ended: dict[str, Entry]) -> FireView
     view = FireView(
         trigger_id=trigger_id, workflow_id=mark.workflow, run_id=mark.run_id, source=mark.kind,
         fired_at=text_of_time(mark.at_ms), skipped=not mark.run_id, skip_reason=mark.reason,
+        events=mark.events, key=mark.group, note=mark.note,
     )  # fmt: skip
     if not mark.run_id:
         return view

@@ -11,6 +11,14 @@ import msgspec
 from dagnats.cli import given, render
 from dagnats.cli.completion import trigger_ids, workflow_names
 from dagnats.cli.group import Commands, examples
+from dagnats.cli.holding import (
+    event_words,
+    hold_options,
+    hold_settings,
+    hold_words,
+    rehearsal,
+    show_held,
+)
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
 from dagnats.clock import SystemClock
 from dagnats.core.reader import Reader
@@ -45,13 +53,14 @@ def _what(function: Any) -> Any:
         click.option("--filter", "filter_", metavar="EXPR", help="amount > 100 and paid"),
         click.option("--input", "input_", metavar="JSON", help="The run's input, as a template."),
     ]
+    function = hold_options(function)
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """What the options say, in the form of a file."""
+def _settings(options: dict[str, Any], old: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the options say, in the form of a file; ``old`` is what they change."""
     cron, webhook = options["cron"], options["webhook"]
     if (options["tz"] or options["backfill"] is not None) and not cron:
         raise click.UsageError("--tz and --backfill belong to --cron")
@@ -70,7 +79,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in data.items() if value is not None}
     if options["input_"] is not None:
         found["input"] = msgspec.json.decode(given.read_input(options["input_"]))
-    return found
+    return {**found, **hold_settings(options, old or {})}
 
 
 def _read(data: dict[str, Any]) -> Trigger:
@@ -91,6 +100,8 @@ def trigger() -> None:
         'dagnats trigger create report --cron "0 9 * * 1-5" --tz Europe/Berlin',
         'dagnats trigger create ship --event order.paid --filter "amount > 100"',
         "dagnats trigger create import --subject files.new.* --overlap queue",
+        "dagnats trigger create index --event page.changed --debounce 5s --timeout 1m --key page",
+        "dagnats trigger create bill --event used --batch 100 --timeout 5s --key tenant",
     )
 )
 @click.argument("workflow", shell_complete=workflow_names)
@@ -124,7 +135,7 @@ def _tell(view: TriggerView, verb: str, as_json: bool) -> None:
 def _on(view: TriggerView) -> str:
     first, *rest = (str(value) for value in view.on.values())
     zone = f" ({view.on['timezone']})" if "timezone" in view.on else ""
-    return f"{view.kind} {first}{zone}" + (" …" if rest and not zone else "")
+    return f"{view.kind} {first}{zone}" + (" …" if rest and not zone else "") + hold_words(view)
 
 
 @trigger.command(
@@ -154,7 +165,7 @@ async def _update(
             options["tz"] = before.on.timezone if options["tz"] is None else options["tz"]
             if options["backfill"] is None:
                 options["backfill"] = before.on.backfill
-        new = {**old, **_settings(options)}
+        new = {**old, **_settings(options, old)}
         if workflow:
             new["workflow_id"] = workflow
         changed = _read(new)
@@ -177,6 +188,7 @@ def list_(url: str | None, as_json: bool) -> None:
     made = render.table("TRIGGER", "WORKFLOW", "WAITS FOR", "NEXT", "OVERLAP", "STATE", "KEPT BY")
     for row in rows:
         state = "enabled" if row.enabled else "disabled"
+        state += f", holds {row.held.events}" if row.held.events else ""
         made.add_row(
             row.id, row.workflow, _on(row), row.next_at or "–", row.overlap, state, row.source or "–"
         )  # fmt: skip
@@ -186,6 +198,32 @@ def list_(url: str | None, as_json: bool) -> None:
 async def _listed(url: str | None) -> list[TriggerView]:
     async with open_client(url) as client:
         return [await client.view_trigger(each) for each in await client.triggers()]
+
+
+@trigger.command(epilog=examples("dagnats trigger show index"))
+@click.argument("trigger_id", metavar="TRIGGER", shell_complete=trigger_ids)
+@url_option
+@json_option
+def show(trigger_id: str, url: str | None, as_json: bool) -> None:
+    """What TRIGGER waits for, when it is due, what runs of it, and which events it holds."""
+
+    async def ask() -> TriggerView:
+        async with open_client(url) as client:
+            return await client.view_trigger(await client.trigger(trigger_id))
+
+    view = run_async(ask)
+    if as_json:
+        emit_json(view)
+        return
+    state = "enabled" if view.enabled else "disabled"
+    click.echo(f"{view.id} ({state}): {_on(view)} → {view.workflow}")
+    if view.next_at:
+        click.echo(f"due next at {view.next_at}")
+    if view.overlap != "allow":
+        runs = ", ".join(view.running) or "nothing"
+        click.echo(f"overlap {view.overlap}: {runs} runs, {view.waiting} fires wait")
+    if view.hold:
+        show_held(view)
 
 
 @trigger.command(epilog=examples("dagnats trigger enable nightly"))
@@ -262,6 +300,10 @@ def fire(trigger_id: str, data: str | None, url: str | None, as_json: bool) -> N
         emit_json(view)
     elif view.skipped:
         click.echo(f"trigger {trigger_id} started nothing: {view.skip_reason}")
+    elif view.status == "held":
+        click.echo(
+            f"trigger {trigger_id} holds it; `dagnats trigger show {trigger_id}` says until when"
+        )
     elif view.status == "pending":
         click.echo(
             f"trigger {trigger_id} was told to fire; no scheduler has come to it yet", err=True
@@ -295,26 +337,55 @@ def history(trigger_id: str, limit: int, url: str | None, as_json: bool) -> None
     if not rows:
         click.echo(f"trigger {trigger_id} has not fired yet", err=True)
         return
-    made = render.table("FIRED AT", "BY", "RUN", "STATUS", "DURATION")
+    made = render.table("FIRED AT", "BY", "EVENTS", "RUN", "STATUS", "DURATION")
     for row in rows:
         spent = render.took(row.duration_ms) if row.duration_ms is not None else "–"
         status = f"skipped: {row.skip_reason}" if row.skipped else row.status
-        made.add_row(row.fired_at, row.source, row.run_id or "–", status, spent)
+        status += f" ({row.note})" if row.note else ""
+        made.add_row(row.fired_at, row.source, event_words(row), row.run_id or "–", status, spent)
     render.show(made)
 
 
-@trigger.command(epilog=examples('dagnats trigger test "0 9 * * 1-5" --tz Europe/Berlin'))
+@trigger.command(
+    epilog=examples(
+        'dagnats trigger test "0 9 * * 1-5" --tz Europe/Berlin',
+        "dagnats trigger test --debounce 1s --timeout 3s --events 0s,0.5s,1.2s,9s",
+    )
+)
 @click.argument("expression", required=False)
 @click.option("--cron", help="The expression, instead of the argument.")
 @click.option("--tz", default="", metavar="ZONE", help="Its time zone (default: UTC).")
 @click.option(
-    "--count", type=click.IntRange(1, PREVIEW_MAX), default=_PREVIEWED, show_default=True,
+    "--count",
+    type=click.IntRange(1, PREVIEW_MAX),
+    default=_PREVIEWED,
+    show_default=True,
     help="How many instants.",
-)  # fmt: skip
+)
+@hold_options
+@click.option(
+    "--events", metavar="TIMES", help="When events come, for --debounce or --batch: 0s,0.5s,9s"
+)
 @json_option
-def test(expression: str | None, cron: str | None, tz: str, count: int, as_json: bool) -> None:
-    """Show when a cron EXPRESSION is due next; needs no server."""
+def test(
+    expression: str | None,
+    cron: str | None,
+    tz: str,
+    count: int,
+    events: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show when a cron EXPRESSION is due next, or what --debounce or --batch make of events; needs no server."""
     text = expression or cron
+    holds = options["debounce"] or options["batch"]
+    if holds and events and not text:
+        rehearsal(options, events, as_json)
+        return
+    if holds or events:
+        raise click.UsageError(
+            "--events and one of --debounce and --batch belong together, without a schedule"
+        )
     if not text or (expression and cron):
         raise click.UsageError('give one expression, such as "0 9 * * 1-5"')
     schedule = Cron(text, tz)

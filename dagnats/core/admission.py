@@ -19,6 +19,7 @@ from dagnats.core.draft import Draft
 from dagnats.core.events import Demand
 from dagnats.core.graph import Graph, Node
 from dagnats.core.inputs import step_input
+from dagnats.core.keys import found_at, key_of
 from dagnats.core.limiting import gate_id
 from dagnats.core.model import Limit, Priority
 from dagnats.core.run import Run
@@ -36,10 +37,8 @@ from dagnats.core.state import (
     ticket_text,
 )
 from dagnats.core.templates import PathMissing, path_of, select
-from dagnats.limits import GATE_KEY_LENGTH_MAX
 
 RUN_TICKET: Final = "!run/"  # with an epoch: the ticket of the run as a whole; no step can have it
-_members = msgspec.json.Decoder(dict[str, Raw])
 _MS = 1_000
 
 
@@ -55,39 +54,18 @@ def demands_of(limits: Sequence[Limit], given: Raw) -> tuple[Demand, ...]:
     return tuple(
         Demand(
             kind=limit.kind, limit=limit.limit, path=limit.key, period_ms=limit.period_ms, burst=limit.burst,
-            key=_key(limit.key, given) if limit.key else "",
+            key=key_of(limit.key, given) if limit.key else "",
             cost=_cost(limit.cost_from, given) if limit.cost_from else limit.cost, mode=limit.mode,
         )
         for limit in limits
     )  # fmt: skip
 
 
-def _key(path: str, given: Raw) -> str:
-    """The value at a path, as text: strings as they are, anything else as JSON."""
-    value = _found("key", path, given)
-    decoded = msgspec.json.decode(value)
-    text = decoded if isinstance(decoded, str) else bytes(value).decode()
-    if len(text) > GATE_KEY_LENGTH_MAX:
-        raise PathMissing(f'the value of key "{path}" is longer than {GATE_KEY_LENGTH_MAX} letters')
-    return text
-
-
 def _cost(path: str, given: Raw) -> int:
-    decoded = msgspec.json.decode(_found("units", path, given))
+    decoded = msgspec.json.decode(found_at("units", path, given))
     if isinstance(decoded, bool) or not isinstance(decoded, int) or decoded < 0:
         raise PathMissing(f'units "{path}" are {decoded!r}; they must be a whole number from 0 on')
     return decoded
-
-
-def _found(what: str, path: str, given: Raw) -> Raw:
-    try:
-        return select(given, path_of(path.removeprefix("input.")))
-    except PathMissing:
-        try:
-            there = ", ".join(_members.decode(given)) or "no keys"
-        except msgspec.DecodeError:
-            there = "no object"
-        raise PathMissing(f'{what} "{path}" is not in the input, which has: {there}') from None
 
 
 def asked_of(run: Run, command: AskGate) -> tuple[tuple[Demand, ...], int]:

@@ -40,7 +40,7 @@ from dagnats.core.model import (
 from dagnats.core.reader import Reader
 from dagnats.core.triggers.file import read_triggers
 from dagnats.core.triggers.model import Trigger
-from dagnats.core.triggers.validate import trigger_problems
+from dagnats.core.triggers.validate import singleton_problems, trigger_problems
 from dagnats.limits import RETRIES_MAX, RETRY_DELAY_MIN_MS
 
 _INITIAL_DELAY_MS: Final = 1_000
@@ -96,9 +96,9 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
     )
-    workflow_triggers(
-        reader, workflow.name, data
-    )  # they are no part of the definition: only checked
+    # They are no part of the definition: only checked.
+    for trigger in workflow_triggers(reader, workflow.name, data):
+        reader.problems.extend(singleton_problems(trigger, limits))
     return workflow, reader.problems
 
 

@@ -285,6 +285,9 @@ class TriggerFired(Struct, frozen=True, kw_only=True, tag="trigger.fired", omit_
 
     ``key`` tells it apart from everything else that fires the trigger. ``kind`` is what the envelope says it was,
     ``seq`` the place of a message in its stream. With a ``problem`` it starts nothing.
+
+    For a trigger that holds events back: ``path`` is the key that was looked for, ``group`` the value there,
+    ``ungrouped`` why there is none, ``size`` how many bytes the data are, wherever they are.
     """
 
     key: str
@@ -292,6 +295,10 @@ class TriggerFired(Struct, frozen=True, kw_only=True, tag="trigger.fired", omit_
     data: Raw = ABSENT
     seq: int = 0
     problem: str = ""
+    path: str = ""
+    group: str = ""
+    ungrouped: str = ""
+    size: int = 0
 
 
 Outcome = StepSucceeded | StepFailed | StepContinued

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dagnats import payloads
 from dagnats.clock import Clock
@@ -25,6 +26,7 @@ from dagnats.core.templates import PathMissing
 from dagnats.core.triggers.envelope import run_input
 from dagnats.core.triggers.fold import (
     ArmCron,
+    ArmHeld,
     CancelFired,
     SkipFire,
     StartFired,
@@ -109,7 +111,8 @@ class Triggers:
             await self.watching.watch(slot.state)
             body = bytes(event.fact.definition) if slot.state.trigger else None
             saved.append(Keep(subjects.TRIGGERS, entity, body))  # the list follows the log
-        if slot.state.facts - slot.saved_facts >= TRIGGER_SAVED_FACTS:
+        held = slot.state.held.kept if slot.state.held else 0
+        if slot.state.facts - slot.saved_facts >= max(TRIGGER_SAVED_FACTS, held):
             slot.saved_facts = slot.state.facts
             saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
         return appends, saved
@@ -119,7 +122,7 @@ class Triggers:
 
         def seen(event: Event, caused: list[TriggerCommand]) -> None:
             if event.seq >= since_seq:
-                again = (each for each in caused if not isinstance(each, ArmCron))
+                again = (each for each in caused if not isinstance(each, ArmCron | ArmHeld))
                 commands.extend((event.seq, each) for each in again)
 
         state = await read_trigger_state(self._outside, entity, seen)
@@ -141,6 +144,12 @@ class Triggers:
             case ArmCron():
                 subject = subjects.cron(command.trigger)
                 return [armed(subject, self._number, entity, command.due_ms)]
+            case ArmHeld():
+                return [
+                    armed(
+                        subjects.timer(self._number, entity), self._number, entity, command.due_ms
+                    )
+                ]
             case StartFired():
                 return await self._start(entity, command, seq)
             case SkipFire():
@@ -194,8 +203,7 @@ class Triggers:
             raise InvalidInput(f'no workflow "{trigger.workflow}" is registered')
         blobs = self._outside.blobs
         data = await payloads.restore(blobs, fire.data) if fire.data else fire.data
-        whole = Fire(key=fire.key, kind=fire.kind, at_ms=fire.at_ms, data=data)
-        given = run_input(trigger, whole)
+        given = run_input(trigger, replace(fire, data=data))
         violation = schema_violation(graph.workflow.input_schema, given)
         if violation:
             raise InvalidInput(f"input of workflow {trigger.workflow}: {violation}")
@@ -214,7 +222,7 @@ class Triggers:
     def _mark(self, entity: str, trigger: Trigger, fire: Fire, run_id: str, reason: str) -> Append:
         mark = FiredMark(
             key=fire.key, kind=fire.kind, workflow=trigger.workflow, at_ms=fire.at_ms,
-            run_id=run_id, reason=reason,
+            run_id=run_id, reason=reason, events=fire.events, group=fire.group, note=fire.note,
         )  # fmt: skip
         subject = subjects.fires(self._number, entity)
         return Append(subject, encode(mark), f"{entity}/{fire.key}:fired")

@@ -17,6 +17,7 @@ from dagnats.core.events import TriggerFired
 from dagnats.core.model import ABSENT
 from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.fold import TriggerState
+from dagnats.core.triggers.grouping import grouped
 from dagnats.core.triggers.model import Subject, Trigger
 from dagnats.errors import InvalidInput
 from dagnats.ports import Append, Entry, Outside
@@ -85,7 +86,8 @@ class Watching:
         watch.heard = entry.seq
 
     async def _fact_of(self, watch: Watch, entry: Entry) -> TriggerFired | None:
-        data, problem = Raw(entry.payload or b"null"), ""
+        whole = data = Raw(entry.payload or b"null")
+        problem = ""
         try:
             msgspec.json.decode(data)
             payloads.refuse_forged(data, "the message")
@@ -97,4 +99,5 @@ class Watching:
         except InvalidInput as error:
             data, problem = ABSENT, error.message
         key = f"{watch.stream}-{entry.seq}"
-        return TriggerFired(key=key, kind="subject", data=data, seq=entry.seq, problem=problem)
+        fact = TriggerFired(key=key, kind="subject", data=data, seq=entry.seq, problem=problem)
+        return grouped(fact, watch.trigger, whole)

@@ -103,7 +103,8 @@ class ScheduledRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class FiredMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a trigger's fire: the run it started, or the ``reason`` why it started none.
 
-    ``key`` tells the fire apart, ``at_ms`` is its instant (Unix time).
+    ``key`` tells the fire apart, ``at_ms`` is its instant (Unix time). It may stand for several ``events`` that were
+    held back, with the same ``group``; ``note`` is what was unusual about it.
     """
 
     key: str
@@ -112,6 +113,9 @@ class FiredMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_ms: int
     run_id: str = ""
     reason: str = ""
+    events: int = 0
+    group: str = ""
+    note: str = ""
 
 
 class CancelledNotice(Struct, frozen=True, kw_only=True):

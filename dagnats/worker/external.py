@@ -41,7 +41,7 @@ class ExternalTrigger:
         self._trigger = trigger
 
     async def fire(self, data: Any = None, *, key: str) -> str:
-        """Something happened: start a run; the same ``key`` again is the same fire. The run's id.
+        """Something happened: start a run; the same ``key`` again is the same fire. The run's id; "" if it is held.
 
         Raises:
             InvalidInput: the data do not fit the type's schema.

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from dagnats.core import durations
 from dagnats.core.reader import Reader
 from dagnats.core.triggers.model import (
     OVERLAPS,
+    Batch,
     Cron,
+    Debounce,
     External,
+    Hold,
     Http,
     On,
     Subject,
@@ -22,8 +25,11 @@ from dagnats.core.triggers.model import (
 
 KINDS: Final = ("cron", "subject", "event", "webhook", "http", "external")
 TRIGGER_KEYS: Final = (
-    "id", "workflow_id", "enabled", "source", "overlap", "filter", "input", "debounce", *KINDS,
+    "id", "workflow_id", "enabled", "source", "overlap", "filter", "input", "debounce", "batch", *KINDS,
 )  # fmt: skip
+_HOLDS: Final = {
+    "debounce": '{"period": "5s"}', "batch": '{"max_size": 100, "timeout": "5s"}',
+}  # fmt: skip
 _KIND_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "cron": ("expression", "timezone", "backfill"),
     "subject": ("subject",),
@@ -62,7 +68,6 @@ def read_trigger(
     if data is None:
         return None
     reader.keys(where, data, TRIGGER_KEYS)
-    reader.later(where, data, {"debounce": "debouncing"})
     named = reader.get(where, data, "workflow_id", str, workflow)
     if workflow and named != workflow:
         reader.problem(
@@ -86,6 +91,7 @@ def read_trigger(
         overlap=overlap,
         filter=reader.get(where, data, "filter", str, ""),
         input=data.get("input", UNSET),
+        hold=read_hold(reader, where, data),
     )
 
 
@@ -149,6 +155,36 @@ _READERS: Final[Mapping[str, Callable[[Reader, str, Mapping[str, Any]], On]]] = 
 }
 
 
+def read_hold(reader: Reader, where: str, data: Mapping[str, Any]) -> Hold | UnsetType:
+    """How a trigger holds events back, by ``debounce`` or ``batch``."""
+    given = [kind for kind in _HOLDS if data.get(kind) is not None]
+    if len(given) > 1:
+        what = "has both debounce and batch, which contradict"
+        reader.problem(where, what, "keep one: the last event, or all of them")
+    if len(given) != 1:
+        return UNSET
+    kind, raw = given[0], data[given[0]]
+    place, example = f"{where}.{kind}", _HOLDS[kind]
+    if kind == "debounce" and isinstance(raw, str):
+        raw = {"period": raw}
+    settings = reader.members(place, raw, f"{kind} is an object", f"write {example}")
+    if settings is None:
+        return UNSET
+    known = len(reader.problems)
+    own = "period" if kind == "debounce" else "max_size"
+    reader.keys(place, settings, (own, "timeout", "key"))
+    if settings.get(own) is None:
+        reader.problem(f"{place}.{own}", "is missing", f"write {example}")
+    timeout_ms = reader.duration(place, settings, "timeout")
+    key = reader.get(place, settings, "key", str, "")
+    hold: Hold
+    if kind == "debounce":
+        hold = Debounce(reader.duration(place, settings, "period"), timeout_ms, key)
+    else:
+        hold = Batch(reader.get(place, settings, "max_size", int, 1), timeout_ms, key)
+    return hold if len(reader.problems) == known else UNSET
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
@@ -169,7 +205,18 @@ def write_trigger(trigger: Trigger, *, secrets: bool = True) -> dict[str, Any]:
         data["filter"] = trigger.filter
     if trigger.input is not UNSET:
         data["input"] = trigger.input
+    if trigger.hold is not UNSET:
+        data.update(write_hold(trigger.hold))
     return data
+
+
+def write_hold(hold: Hold) -> dict[str, dict[str, Any]]:
+    """The canonical form, by its kind."""
+    timeout = {"timeout": durations.text_of_ms(hold.timeout_ms)} if hold.timeout_ms else {}
+    rest = {**timeout, **({"key": hold.key} if hold.key else {})}
+    if isinstance(hold, Debounce):
+        return {"debounce": {"period": durations.text_of_ms(hold.period_ms), **rest}}
+    return {"batch": {"max_size": hold.max_size, **rest}}
 
 
 def _write_on(on: On) -> tuple[str, dict[str, Any]]:

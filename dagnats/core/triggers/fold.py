@@ -8,24 +8,27 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from dagnats.core.events import ChildClosed, Event, TimerFired, TriggerFired, TriggerSet
+from dagnats.core.inputs import NULL
 from dagnats.core.reader import Reader
 from dagnats.core.triggers import schedule
 from dagnats.core.triggers.file import read_trigger
-from dagnats.core.triggers.model import Cron, Fire, Subject, Trigger, fired_run_id
+from dagnats.core.triggers.held import Held
+from dagnats.core.triggers.model import Batch, Cron, Fire, Subject, Trigger, fired_run_id
 from dagnats.limits import CRON_LATE_MS, FIRES_QUEUED_MAX
 
-VERSION: Final = 1
+VERSION: Final = 2  # a state of version 1 is one of version 2 that holds nothing
 
 
 class TriggerState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A trigger as its log has it.
 
     ``next_ms`` is the instant that is armed (0: none); messages count from ``since_ms`` on, after sequence ``heard``.
-    ``running`` are keys of fires and their runs, ``waiting`` fires that wait for those to end.
+    ``running`` are keys of fires and their runs, ``waiting`` fires that wait for those to end. ``held`` is what is held
+    back; it is changed in place, so a state is folded on once.
     """
 
     entity: str
@@ -38,10 +41,18 @@ class TriggerState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     heard: int = 0
     running: tuple[tuple[str, str], ...] = ()
     waiting: tuple[Fire, ...] = ()
+    held: Held | None = None
 
 
 class ArmCron(Struct, frozen=True):
     """Arm the schedule, in place of whatever was armed."""
+
+    trigger: str
+    due_ms: int
+
+
+class ArmHeld(Struct, frozen=True):
+    """Arm the timer of what is held, in place of whatever was armed."""
 
     trigger: str
     due_ms: int
@@ -71,7 +82,7 @@ class CancelFired(Struct, frozen=True):
     reason: str
 
 
-TriggerCommand = ArmCron | StartFired | SkipFire | CancelFired
+TriggerCommand = ArmCron | ArmHeld | StartFired | SkipFire | CancelFired
 Folded = tuple[TriggerState, list[TriggerCommand]]
 
 
@@ -84,7 +95,9 @@ def fold(state: TriggerState, event: Event) -> Folded:
         case TriggerSet():
             return _set(state, event.fact.definition, event.at_ms)
         case TimerFired():
-            return _due(state, event.fact.due_ms, event.at_ms)
+            state, commands = _due(state, event.fact.due_ms, event.at_ms)
+            state, let_go = _held_due(state, event.fact.due_ms, event.at_ms)
+            return state, [*commands, *let_go]
         case TriggerFired():
             return _fired(state, event.fact, event.at_ms)
         case ChildClosed():
@@ -95,9 +108,14 @@ def fold(state: TriggerState, event: Event) -> Folded:
 
 def outstanding(state: TriggerState) -> list[TriggerCommand]:
     """What must be in force, whoever did it before."""
-    if state.trigger is None or not state.next_ms:
+    if state.trigger is None:
         return []
-    return [ArmCron(state.trigger.id, state.next_ms)]
+    commands: list[TriggerCommand] = []
+    if state.next_ms:
+        commands.append(ArmCron(state.trigger.id, state.next_ms))
+    if state.held is not None and state.held.armed_ms:
+        commands.append(ArmHeld(state.trigger.id, state.held.armed_ms))
+    return commands
 
 
 # -- being defined ---------------------------------------------------------------------------------
@@ -127,7 +145,32 @@ def _set(state: TriggerState, definition: Raw, at_ms: int) -> Folded:
     owner = trigger or before
     reason = "the trigger was disabled" if trigger else "the trigger was deleted"
     skipped = [SkipFire(owner, fire, reason) for fire in dropped] if owner else []
-    return state, [*skipped, *outstanding(state)]
+    state, dropped_held = _held_when_set(state, before, reason, at_ms)
+    return state, [*skipped, *dropped_held, *outstanding(state)]
+
+
+def _held_when_set(state: TriggerState, before: Trigger | None, reason: str, at_ms: int) -> Folded:
+    """What is held stays, by the new terms. It starts at once if it is to be held otherwise; else it is dropped."""
+    held, trigger = state.held, state.trigger
+    if held is None or before is None:
+        return state, []
+    if trigger is None or not trigger.enabled:
+        what = f"{reason} while {held.events} events of {len(held.groups)} keys were held"
+        dropped = Fire(
+            key=f"dropped-{state.seq}", kind=before.kind, at_ms=at_ms, events=held.events
+        )
+        return replace(state, held=None), [SkipFire(before, dropped, what)]
+    held.pass_to(at_ms)
+    if type(trigger.hold) is type(before.hold) and _key(trigger) == _key(before):
+        held.keep_by(trigger.hold)  # type: ignore[arg-type]  (it is one, as what is held shows)
+    else:
+        held.seal(state.seq)
+    held.arm()  # which is outstanding then
+    return state, []
+
+
+def _key(trigger: Trigger) -> str:
+    return "" if trigger.hold is UNSET else trigger.hold.key
 
 
 def _next_when_set(state: TriggerState, trigger: Trigger | None, at_ms: int) -> int:
@@ -200,7 +243,48 @@ def _fired(state: TriggerState, fact: TriggerFired, at_ms: int) -> Folded:
     problem = fact.problem or ("" if trigger.enabled else "the trigger is disabled")
     if problem:
         return state, [SkipFire(trigger, fire, problem)]
-    return _admit(state, trigger, fire)
+    if trigger.hold is UNSET:
+        return _admit(state, trigger, fire)
+    if fact.path != trigger.hold.key:  # held with others, it could be lost to them
+        note = fact.ungrouped or f'was told before the key was "{trigger.hold.key}"'
+        return _admit(
+            state,
+            trigger,
+            _alone(fire, state.seq, f"not held: {note}", listed=isinstance(trigger.hold, Batch)),
+        )
+    held = state.held or Held()
+    held.pass_to(at_ms)
+    fires = held.add(
+        trigger.hold, replace(fire, group=fact.group), fact.size or len(bytes(fact.data)), state.seq
+    )
+    return _let_go(replace(state, held=held), trigger, held, fires)
+
+
+def _alone(fire: Fire, seq: int, note: str, *, listed: bool) -> Fire:
+    data = Raw(b"[" + bytes(fire.data or NULL) + b"]") if listed else fire.data
+    return replace(fire, key=f"held-{seq}", data=data, events=1, note=note)
+
+
+def _held_due(state: TriggerState, due_ms: int, at_ms: int) -> Folded:
+    """The timer of what is held has come; one that was armed before it does nothing."""
+    held, trigger = state.held, state.trigger
+    if held is None or trigger is None or due_ms != held.armed_ms:
+        return state, []
+    held.armed_ms = 0
+    held.pass_to(max(at_ms, due_ms))
+    return _let_go(state, trigger, held, held.due())
+
+
+def _let_go(state: TriggerState, trigger: Trigger, held: Held, fires: list[Fire]) -> Folded:
+    """Start what is held no more, and arm the timer for the rest."""
+    commands: list[TriggerCommand] = []
+    for fire in fires:
+        state, caused = _admit(state, trigger, fire)
+        commands += caused
+    if not held.groups:
+        return replace(state, held=None), commands
+    due_ms = held.arm()
+    return state, [*commands, ArmHeld(trigger.id, due_ms)] if due_ms else commands
 
 
 def _admit(state: TriggerState, trigger: Trigger, fire: Fire) -> Folded:

@@ -60,6 +60,27 @@ class External(Struct, frozen=True, tag="external"):
     config: Any = None
 
 
+class Debounce(Struct, frozen=True, tag="debounce"):
+    """Of events in quick succession only the last starts a run: when none has come for ``period_ms``.
+
+    ``timeout_ms`` bounds how long the first can be held (0: a week). ``key``: a path into the data; each value there
+    is held by itself.
+    """
+
+    period_ms: int
+    timeout_ms: int = 0
+    key: str = ""
+
+
+class Batch(Struct, frozen=True, tag="batch"):
+    """Events are collected into a list that starts one run: of ``max_size``, or what there is after ``timeout_ms``."""
+
+    max_size: int
+    timeout_ms: int
+    key: str = ""
+
+
+Hold = Debounce | Batch
 On = Cron | Subject | Webhook | Http | External
 
 
@@ -67,7 +88,7 @@ class Trigger(Struct, frozen=True, kw_only=True):
     """One trigger. ``source`` says who keeps it: ``file:<name>``, ``app:<name>``, or nobody.
 
     ``filter`` is a condition on the data (``core.triggers.filters``). ``input`` is a template over the envelope that
-    makes the run's input; without one the run gets the envelope itself.
+    makes the run's input; without one the run gets the envelope itself. With ``hold`` several events start one run.
     """
 
     id: str
@@ -78,6 +99,7 @@ class Trigger(Struct, frozen=True, kw_only=True):
     overlap: Overlap = "allow"
     filter: str = ""
     input: Any | UnsetType = UNSET
+    hold: Hold | UnsetType = UNSET
 
     @property
     def kind(self) -> str:
@@ -86,12 +108,19 @@ class Trigger(Struct, frozen=True, kw_only=True):
 
 
 class Fire(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One reason to start a run. ``key`` tells it apart from all others of its trigger; ``at_ms`` is its instant."""
+    """One reason to start a run. ``key`` tells it apart from all others of its trigger; ``at_ms`` is its instant.
+
+    It may stand for several ``events`` that were held back, with the same ``group`` (the value at the trigger's key).
+    ``note`` says what was unusual about it.
+    """
 
     key: str
     kind: str
     at_ms: int
     data: Raw = ABSENT
+    events: int = 0
+    group: str = ""
+    note: str = ""
 
 
 @functools.lru_cache(maxsize=4_096)

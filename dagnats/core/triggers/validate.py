@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import UNSET
 
-from dagnats.core.model import Problem
-from dagnats.core.problems import duration_problems, name_problems
+from dagnats.core.durations import text_of_ms
+from dagnats.core.model import Limit, Problem
+from dagnats.core.problems import (
+    count_problems,
+    duration_problems,
+    name_problems,
+    path_problems,
+)
 from dagnats.core.templates import holes
 from dagnats.core.triggers.filters import parse
-from dagnats.core.triggers.model import Cron, External, Http, Subject, Trigger, Webhook
+from dagnats.core.triggers.model import (
+    Batch,
+    Cron,
+    Debounce,
+    External,
+    Hold,
+    Http,
+    Subject,
+    Trigger,
+    Webhook,
+)
 from dagnats.core.triggers.schedule import cron_problems
 from dagnats.limits import (
+    BATCH_EVENTS_MAX,
+    BATCH_TIMEOUT_MAX_MS,
+    DEBOUNCE_HOLD_MAX_MS,
+    DEBOUNCE_PERIOD_MAX_MS,
     HOOK_BODY_MAX_BYTES,
     HTTP_TIMEOUT_MAX_MS,
     SECRET_LENGTH_MIN,
@@ -58,8 +78,51 @@ def _option_problems(where: str, trigger: Trigger) -> Iterator[Problem]:
             parse(trigger.filter)
         except ValueError as error:
             yield Problem(f"{where}.filter", str(error), "write for example: amount > 100 and paid")
+    if trigger.hold is not UNSET:
+        yield from _hold_problems(where, trigger, trigger.hold)
     if trigger.input is not UNSET:
         yield from _input_problems(f"{where}.input", trigger.input)
+
+
+def _hold_problems(where: str, trigger: Trigger, hold: Hold) -> Iterator[Problem]:
+    name = "debounce" if isinstance(hold, Debounce) else "batch"
+    if isinstance(trigger.on, Cron):
+        what = f"cron and {name} contradict: its instants are known beforehand"
+        yield Problem(where, what, "keep one")
+    if isinstance(trigger.on, Http):
+        what = f"http and {name} contradict: somebody waits for the answer"
+        yield Problem(where, what, f"leave {name} out, or use a webhook")
+    if trigger.overlap != "allow":
+        what = f"{name} and overlap={trigger.overlap} contradict: both say when a run starts"
+        yield Problem(where, what, "keep one; or bound how many runs the workflow has at once")
+    where = f"{where}.{name}"
+    yield from path_problems(f"{where}.key", hold.key)
+    if isinstance(hold, Batch):
+        yield from count_problems(f"{where}.max_size", hold.max_size, 1, BATCH_EVENTS_MAX)
+        yield from _needed_duration(f"{where}.timeout", hold.timeout_ms, BATCH_TIMEOUT_MAX_MS)
+        return
+    yield from _needed_duration(f"{where}.period", hold.period_ms, DEBOUNCE_PERIOD_MAX_MS)
+    yield from duration_problems(f"{where}.timeout", hold.timeout_ms, DEBOUNCE_HOLD_MAX_MS)
+    if 0 < hold.timeout_ms < hold.period_ms:
+        timeout, period = text_of_ms(hold.timeout_ms), text_of_ms(hold.period_ms)
+        what = f"timeout {timeout} is shorter than period {period}"
+        yield Problem(where, what, "timeout is the longest hold: write at least the period")
+
+
+def _needed_duration(where: str, value_ms: int, most_ms: int) -> Iterator[Problem]:
+    if not value_ms:
+        yield Problem(where, "is missing", 'write for example "5s"')
+    yield from duration_problems(where, value_ms, most_ms)
+
+
+def singleton_problems(trigger: Trigger, limits: Sequence[Limit]) -> Iterator[Problem]:
+    """A batch would be lost when its run is refused or replaced, by these limits of the workflow's runs."""
+    if isinstance(trigger.hold, Batch) and any(
+        limit.kind == "slots" and limit.mode != "wait" for limit in limits
+    ):
+        what = f'batch and singleton (of workflow "{trigger.workflow}") contradict'
+        cure = "let runs wait for each other (max_runs) instead, or leave batch out"
+        yield Problem(f'trigger "{trigger.id}"', what, cure)
 
 
 def _input_problems(where: str, template: object) -> Iterator[Problem]:
