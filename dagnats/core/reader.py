@@ -37,14 +37,6 @@ class Reader:
             cure = f'did you mean "{close[0]}"?' if close else f"known keys: {', '.join(names)}"
             self.problem(where, f'unknown key "{key}"', cure)
 
-    def later(self, where: str, data: Mapping[str, Any], table: Mapping[str, str]) -> None:
-        """Refuse what is known but not built yet; empty values are harmless and pass."""
-        for key, feature in table.items():
-            if data.get(key):
-                self.problem(
-                    where, f'"{key}" is not supported yet', f"remove it until {feature} arrive"
-                )
-
     def get(
         self,
         where: str,

@@ -165,7 +165,7 @@ def read_hold(reader: Reader, where: str, data: Mapping[str, Any]) -> Hold | Uns
         return UNSET
     kind, raw = given[0], data[given[0]]
     place, example = f"{where}.{kind}", _HOLDS[kind]
-    if kind == "debounce" and isinstance(raw, str):
+    if kind == "debounce" and isinstance(raw, str | int):
         raw = {"period": raw}
     settings = reader.members(place, raw, f"{kind} is an object", f"write {example}")
     if settings is None:

@@ -46,9 +46,11 @@ BROKEN = {
         flow("w", {"id": "a", "type": "approval"}),
         ['step "a"', 'has no task; remove "task"'],
     ),
-    "a feature of later": (
-        flow("w", {"id": "a"}, triggers=[{"event": "e", "debounce": {"period": "1s"}}]),
-        ['"debounce"', "not supported yet"],
+    "a trigger's contradiction": (
+        flow(
+            "w", {"id": "a"}, triggers=[{"event": "e", "debounce": "1s", "batch": {"max_size": 2}}]
+        ),
+        ["debounce", "batch", "contradict"],
     ),
     "a cycle": (
         flow("w", {"id": "a", "depends_on": ["b"]}, {"id": "b", "depends_on": ["a"]}),

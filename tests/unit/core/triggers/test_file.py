@@ -8,6 +8,7 @@ from dagnats.core.reader import Reader
 from dagnats.core.triggers.file import read_trigger, read_triggers, write_trigger
 from dagnats.core.triggers.validate import trigger_problems
 
+BATCH = {"max_size": 100, "timeout": "5s"}
 HTTP = {"path": "/api/orders", "timeout_ms": 30_000, "max_body_bytes": 1024, "secret": "s" * 16}
 
 
@@ -25,6 +26,10 @@ HTTP = {"path": "/api/orders", "timeout_ms": 30_000, "max_body_bytes": 1024, "se
         {"webhook": {"path": "github/push", "secret": "hush"}},
         {"http": {**HTTP, "method": "PUT", "authentication": {"type": "http"}}},
         {"external": {"kind": "imap", "config": {"folder": "inbox"}}},
+        {"event": "e", "debounce": {"period": "5s", "timeout": "1m", "key": "order.id"}},
+        {"subject": "e.>", "debounce": "300ms"},
+        {"webhook": "in", "batch": {**BATCH, "key": "tenant"}},
+        {"external": {"kind": "imap"}, "batch": BATCH},
     ],
 )
 def test_what_is_written_reads_the_same(settings):
@@ -43,7 +48,33 @@ def test_what_is_written_reads_the_same(settings):
     [
         ({"cron": 5}, "cron is an object or a string"),
         ({"cron": {"timezone": "UTC"}}, "cron.expression: is missing"),
-        ({"cron": "0 9 * * *", "debounce": {"period": "1s"}}, '"debounce" is not supported yet'),
+        ({"cron": "0 9 * * *", "debounce": {"period": "1s"}}, "cron and debounce contradict"),
+        ({"cron": "0 9 * * *", "batch": BATCH}, "cron and batch contradict"),
+        ({"http": HTTP, "debounce": "1s"}, "http and debounce contradict"),
+        ({"event": "e", "debounce": "1s", "batch": BATCH}, "both debounce and batch"),
+        ({"event": "e", "overlap": "skip", "batch": BATCH}, "batch and overlap=skip contradict"),
+        ({"event": "e", "debounce": {"timeout": "1s"}}, "debounce.period: is missing"),
+        ({"event": "e", "debounce": "0s"}, "debounce.period: is missing"),
+        ({"event": "e", "debounce": "-1s"}, "'-1s' is not a duration"),
+        ({"event": "e", "debounce": -5}, "cannot be negative"),
+        ({"event": "e", "debounce": "8d"}, "debounce.period: 192h is too long"),
+        (
+            {"event": "e", "debounce": {"period": "1s", "timeout": "8d"}},
+            "timeout: 192h is too long",
+        ),
+        (
+            {"event": "e", "debounce": {"period": "2s", "timeout": "1s"}},
+            "timeout 1s is shorter than period 2s",
+        ),
+        ({"event": "e", "debounce": {"period": "1s", "keys": "x"}}, 'did you mean "key"?'),
+        ({"event": "e", "debounce": {"period": "1s", "key": "a..b"}}, '"a..b" is not a dot-path'),
+        ({"event": "e", "debounce": {"period": "1s", "key": 5}}, "5 is not a string"),
+        ({"event": "e", "batch": 5}, "batch is an object"),
+        ({"event": "e", "batch": {"timeout": "1s"}}, "batch.max_size: is missing"),
+        ({"event": "e", "batch": {"max_size": 5}}, "batch.timeout: is missing"),
+        ({"event": "e", "batch": {**BATCH, "max_size": 1_001}}, "1001 is out of bounds"),
+        ({"event": "e", "batch": {**BATCH, "max_size": -1}}, "-1 is out of bounds"),
+        ({"event": "e", "batch": {**BATCH, "timeout": "6m"}}, "batch.timeout: 6m is too long"),
         ({"event": "e", "filters": "x"}, 'did you mean "filter"?'),
         ({"event": "e", "workflow_id": "other"}, 'names "other"'),
         ({"cron": "30 2 31 2 *"}, "cron.expression: "),
