@@ -92,8 +92,9 @@ def show_held(view: TriggerView) -> None:
     if not held.events:
         click.echo("holds nothing")
         return
+    events = f"{held.events} event" + ("s" if held.events > 1 else "")
     keys = f" of {held.keys} keys" if held.keys > 1 else ""
-    click.echo(f"holds {held.events} events{keys}; due first:")
+    click.echo(f"holds {events}{keys}; due first:")
     made = render.table("KEY", "EVENTS", "SINCE", "DUE")
     for each in held.first:
         made.add_row(each.key or "–", str(each.events), each.since, each.due_at)

@@ -5,10 +5,78 @@ from __future__ import annotations
 from tests.mutants.faults import Fault
 
 TRIGGER, TRIGGERS = "core/triggers/fold.py", "scheduler/triggers.py"
+HELD = "core/triggers/held.py"
 
 ENTITY_FAULTS = (
     Fault("a timer of an older schedule fires", TRIGGER, " or due_ms != state.next_ms", ""),
     Fault("a message fires twice", TRIGGER, "if fact.seq <= state.heard:", "if False:"),
+    Fault("a timer that was armed before lets go", TRIGGER, " or due_ms != held.armed_ms", ""),
+    Fault(
+        "the first event wins",
+        HELD,
+        "        group.events.append(data)\n",
+        "        group.events.insert(0, data)\n",
+    ),
+    Fault(
+        "a superseded event is kept",
+        HELD,
+        "        if not group.listed:\n            self._forget(group)\n",
+        "",
+    ),
+    Fault(
+        "a burst is held for ever",
+        HELD,
+        "hold.timeout_ms or DEBOUNCE_HOLD_MAX_MS",
+        "DEBOUNCE_HOLD_MAX_MS",
+    ),
+    Fault(
+        "a batch takes one too many",
+        HELD,
+        "len(group.events) >= hold.max_size:\n            return [",
+        "len(group.events) > hold.max_size:\n            return [",
+    ),
+    Fault(
+        "a list has no bound in bytes",
+        HELD,
+        "group.size + size + 2 > BATCH_SIZE_MAX_BYTES",
+        "False",
+    ),
+    Fault(
+        "an event without the key is held with others",
+        TRIGGER,
+        "if fact.path != trigger.hold.key:",
+        "if False:",
+    ),
+    Fault(
+        "what is to be held otherwise is mixed",
+        TRIGGER,
+        "        held.seal(state.seq)\n",
+        "        held.keep_by(trigger.hold)\n",
+    ),
+    Fault(
+        "what a pause drops is not noted",
+        TRIGGER,
+        "return replace(state, held=None), [SkipFire(before, dropped, what)]",
+        "return replace(state, held=None), []",
+    ),
+    Fault(
+        "the rest is not armed",
+        TRIGGER,
+        "    due_ms = held.arm()\n    return state, [*commands",
+        "    due_ms = 0\n    return state, [*commands",
+    ),
+    Fault(
+        "what is due too early is not put back",
+        HELD,
+        "            elif group.due_ms > wake_ms:",
+        "            elif False:",
+    ),
+    Fault(
+        "the timer of what is held is not armed again",
+        TRIGGER,
+        "    if state.held is not None and state.held.armed_ms:\n",
+        "    if False:\n",
+    ),
     Fault(
         "backfill has no bound",
         "core/triggers/schedule.py",

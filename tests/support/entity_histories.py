@@ -80,6 +80,47 @@ def trigger_replaces() -> Facts:
         yield T0 + number, TriggerFired(key=f"n-{number}", kind="webhook")
 
 
+def _event(number: int, value: str, **more: Any) -> TriggerFired:
+    data = Raw(msgspec.json.encode({"id": value, "n": number} if value else {"n": number}))
+    told = {"path": "id", "group": value, "size": len(bytes(data)), **more}
+    return TriggerFired(key=f"D-{number}", kind="subject", data=data, seq=number, **told)
+
+
+def trigger_debounced() -> Facts:
+    """Two keys, one held to the maximum; a timer of before; an event without the key; dropped by a pause."""
+    how = {"period": "300ms", "timeout": "500ms", "key": "id"}
+    yield T0, _set(event="e", debounce=how)
+    yield T0 + 10, _event(1, "a")
+    yield T0 + 20, _event(2, "b")
+    yield T0 + 250, _event(3, "a")
+    yield T0 + 300, _event(4, "", path="", ungrouped='key "id" is not in the data, which has: n')
+    yield T0 + 305, TimerFired(due_ms=T0)
+    yield T0 + 310, TimerFired(due_ms=T0 + 310)
+    yield T0 + 320, TimerFired(due_ms=T0 + 320)
+    yield T0 + 500, _event(5, "a")
+    yield T0 + 515, TimerFired(due_ms=T0 + 510)
+    yield T0 + 600, _event(6, "c")
+    yield T0 + 610, _set(event="e", debounce=how, enabled=False)
+    yield T0 + 900, TimerFired(due_ms=T0 + 900)
+
+
+def trigger_batched() -> Facts:
+    """Closed by size, by time, by one that is stored elsewhere and too large, and because it is to be debounced now."""
+    how = {"max_size": 2, "timeout": "1s", "key": "id"}
+    yield T0, _set(event="e", batch=how)
+    for number, group in enumerate("abaab", 1):
+        yield T0 + number, _event(number, group)
+    yield T0 + 1_001, TimerFired(due_ms=T0 + 1_001)
+    yield T0 + 1_004, TimerFired(due_ms=T0 + 1_004)
+    yield T0 + 2_000, _event(6, "a")
+    yield T0 + 2_010, _event(7, "a", size=11_000_000)
+    yield T0 + 2_020, _event(8, "b")
+    yield T0 + 2_030, _set(event="e", debounce="1s")
+    yield T0 + 2_031, _event(9, "b", path="", group="")
+    yield T0 + 2_040, TimerFired(due_ms=T0 + 2_030)
+    yield T0 + 3_031, TimerFired(due_ms=T0 + 3_031)
+
+
 def start_fires() -> Facts:
     """A start whose time comes; what is asked afterwards changes nothing."""
     yield (
@@ -142,7 +183,7 @@ def gate_singleton() -> Facts:
 
 
 SCRIPTS: tuple[Callable[[], Facts], ...] = (
-    trigger_schedule, trigger_queue, trigger_replaces, start_fires, start_cancelled,
+    trigger_schedule, trigger_queue, trigger_replaces, trigger_debounced, trigger_batched, start_fires, start_cancelled,
     gate_slots, gate_rate, gate_singleton,
 )  # fmt: skip
 

@@ -131,7 +131,7 @@ async def test_a_trigger_that_is_disabled_says_what_it_dropped():
         [fire] = await client.fires("t")
 
         assert not seen
-        assert fire.skip_reason == "the trigger was disabled while 5 events of 3 keys were held"
+        assert fire.skip_reason == "the trigger was disabled; events that were held: 5, keys: 3"
 
 
 @virtual_time

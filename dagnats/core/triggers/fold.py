@@ -155,7 +155,7 @@ def _held_when_set(state: TriggerState, before: Trigger | None, reason: str, at_
     if held is None or before is None:
         return state, []
     if trigger is None or not trigger.enabled:
-        what = f"{reason} while {held.events} events of {len(held.groups)} keys were held"
+        what = f"{reason}; events that were held: {held.events}, keys: {len(held.groups)}"
         dropped = Fire(
             key=f"dropped-{state.seq}", kind=before.kind, at_ms=at_ms, events=held.events
         )

@@ -1,6 +1,7 @@
 """`dagnats trigger`, and triggers in workflow files."""
 
 import json
+import time
 
 FILE = {
     "name": "file-flow",
@@ -108,3 +109,87 @@ def test_contradictory_options_are_refused(cli):
 
         assert said.code != 0
         assert words in said.err
+
+
+def awaited(cli, words, *arguments):
+    """What the command line says, once it has these words: the scheduler is another process."""
+    for _ in range(100):
+        if words in (said := cli(*arguments).out):
+            return said
+        time.sleep(0.1)
+    raise AssertionError(f"{words!r} did not come: {said}")
+
+
+def test_events_held_back(cli, tmp_path):
+    """Create with --debounce, look at what is held, change it to batches and off; the history says how many."""
+    (tmp_path / "flow.json").write_text(json.dumps({**FILE, "name": "held", "triggers": []}))
+    cli("workflow", "register", "flow.json")
+    made = cli(
+        "trigger", "create", "held", "--id", "h", "--webhook", "in-h", "--debounce", "10m", "--timeout", "1h",
+        "--key", "id",
+    )  # fmt: skip
+
+    assert made.out == "created trigger h: webhook in-h, debounced 10m within 1h by id → held\n"
+    assert cli("trigger", "show", "h").out.endswith("holds nothing\n")
+
+    assert "trigger h holds it" in cli("trigger", "fire", "h", '{"id": "abc"}').out
+    cli("trigger", "fire", "h", '{"id": "abc"}')
+    shown = awaited(cli, "holds 2 events", "trigger", "show", "h")
+
+    assert "abc" in shown
+    assert "enabled, holds 2" in cli("trigger", "list").out
+    held = cli("trigger", "show", "h", "--json").json["held"]
+    assert (held["events"], held["keys"], held["first"][0]["events"]) == (2, 1, 2)
+
+    changed = cli("trigger", "update", "h", "--key", "tenant")  # what was held by id is let go
+
+    assert (
+        changed.out == "updated trigger h: webhook in-h, debounced 10m within 1h by tenant → held\n"
+    )
+
+    assert "manual" in awaited(cli, "2 of abc", "trigger", "history", "h")
+
+    batches = cli("trigger", "update", "h", "--batch", "50", "--timeout", "1m")
+
+    assert batches.out == "updated trigger h: webhook in-h, batches of 50 within 1m → held\n"
+    assert (
+        cli("trigger", "update", "h", "--batch", "off").out
+        == "updated trigger h: webhook in-h → held\n"
+    )
+    assert cli("trigger", "show", "h").out == "h (enabled): webhook in-h → held\n"
+
+
+def test_mistakes_of_events_held_back(cli):
+    """One line each."""
+    for options, words in (
+        (("--debounce", "1s", "--batch", "5"), "--debounce and --batch contradict"),
+        (("--key", "id"), "--timeout and --key belong to --debounce or --batch"),
+        (("--batch", "many"), '--batch: "many" is no whole number'),
+        (("--batch", "5000", "--timeout", "1s"), "5000 is out of bounds; use 1 … 1000"),
+        (("--batch", "5"), "batch.timeout: is missing"),
+        (("--debounce", "soon"), "'soon' is not a duration"),
+        (("--debounce", "5s", "--timeout", "1s"), "timeout 1s is shorter than period 5s"),
+        (("--debounce", "5s", "--overlap", "skip"), "debounce and overlap=skip contradict"),
+    ):
+        said = cli("trigger", "create", "plain", "--event", "e", *options).err
+
+        assert words in said
+        assert len(said.replace("\n\n", "\n").strip().splitlines()) in {1, 3}  # with how it is used
+
+
+def test_a_rehearsal_of_events(cli):
+    """When runs would start, without a server."""
+    times = ("--events", "0s,0.5s,1.2s,9s")
+    said = cli("trigger", "test", "--debounce", "1s", "--timeout", "3s", *times)
+
+    assert said.out.split("\n")[:2] == [
+        " 2s200ms  a run with event 3",
+        "     10s  a run with event 4",
+    ]
+
+    runs = cli("trigger", "test", "--batch", "2", "--timeout", "1s", *times, "--json").json["runs"]
+
+    assert runs == [
+        {"at": "500ms", "events": [1, 2]}, {"at": "2s200ms", "events": [3]}, {"at": "10s", "events": [4]},
+    ]  # fmt: skip
+    assert "belong together" in cli("trigger", "test", "--debounce", "1s").err

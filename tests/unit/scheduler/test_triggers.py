@@ -12,7 +12,7 @@ from dagnats.client import Client
 from dagnats.core.definition import read_workflow
 from dagnats.core.events import TriggerSet
 from dagnats.core.triggers.file import write_trigger
-from dagnats.core.triggers.model import Cron, Subject, Trigger, Webhook
+from dagnats.core.triggers.model import Batch, Cron, Subject, Trigger, Webhook
 from dagnats.errors import PublishFailed, TriggerNotFound
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
@@ -311,3 +311,67 @@ async def test_a_path_can_go_over_to_another_id():
     await owner.client.keep_triggers("f", None, [Trigger(id="b", workflow="w", on=Webhook("p"))])
 
     assert [each.id for each in await owner.client.triggers()] == ["b", "z"]
+
+
+@pytest.mark.parametrize("stored", ["nothing", "some", "all"])
+async def test_an_owner_dies_while_it_starts_the_run_of_a_batch(stored):
+    """One run is started with the whole list, whatever of it was stored, and whoever comes to it again."""
+    owner = Owner()
+    hold = Batch(max_size=10, timeout_ms=MINUTE)
+    await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), hold=hold))
+    trigger = await owner.client.trigger("t")
+    for number in range(3):
+        await owner.client.tell_external(trigger, str(number), Raw(b"%d" % number))
+    await owner.work()
+    await owner.take_over()  # with the events held, and their timer armed
+    await owner.work()
+
+    assert await owner.runs() == 0
+
+    await owner.pass_time(MINUTE)
+    batch = await owner.fold()
+
+    assert [each.subject.split(".")[1] for each in batch.appends] == ["fact", "mark"]
+
+    if stored == "some":
+        batch.appends[1:] = []
+    if stored != "nothing":
+        await owner.partition.store(batch)
+    owner.clock.advance(180_000)  # message ids are forgotten
+    for _ in range(2):
+        await owner.take_over()
+        await owner.work()
+    fires = await owner.client.fires("t", 50)
+
+    assert await owner.runs() == 1
+    assert {fire.run_id for fire in fires} == {fires[0].run_id}
+    assert fires[0].events == 3
+    [start] = owner.world.streams[subjects.EVENTS].matching(subjects.STARTS)
+    assert msgspec.json.decode(start.payload)["input"]["data"] == [0, 1, 2]
+
+
+async def test_what_is_held_is_saved_and_read_back():
+    """A snapshot has it; one that is too large is left out, and the log has it all the same."""
+    owner = Owner()
+    hold = Batch(max_size=1_000, timeout_ms=MINUTE)
+    await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), hold=hold))
+    trigger = await owner.client.trigger("t")
+    documents = owner.outside.documents(subjects.SNAPSHOTS)
+    for number in range(250):
+        await owner.client.tell_external(trigger, str(number), Raw(b"%d" % number))
+        await owner.work()
+    found = await documents.get("trigger=t")
+
+    assert found is not None
+    assert msgspec.json.decode(found[0])["held"]["kept"] >= 100
+
+    owner.clock.advance(1)
+    await owner.partition.park(idle_ms=0)
+    view = await owner.client.view_trigger(trigger)
+
+    assert view.held.events == 250
+
+    await owner.pass_time(MINUTE)
+    await owner.work()
+
+    assert [fire.events for fire in await owner.client.fires("t", 50)] == [250]

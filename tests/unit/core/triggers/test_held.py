@@ -238,8 +238,11 @@ def test_what_is_to_be_held_otherwise_starts_at_once(hold):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (trigger(QUIET, enabled=False), "the trigger was disabled while 3 events of 2 keys"),
-        (None, "the trigger was deleted while 3 events of 2 keys were held"),
+        (
+            trigger(QUIET, enabled=False),
+            "the trigger was disabled; events that were held: 3, keys: 2",
+        ),
+        (None, "the trigger was deleted; events that were held: 3, keys: 2"),
     ],
 )
 def test_disabling_and_deleting_drops_what_is_held_and_says_so(change, words):
