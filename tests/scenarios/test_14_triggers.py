@@ -1,6 +1,6 @@
 """Scenarios, section 14: triggers. What HTTP listens to comes with its listeners (S283, S285).
 
-Debouncing (S287, S289) belongs to flow control; S271, S273 and S277 are also looked at without a server, in
+Debounce and batch (S287, S289) are in test_14_held.py; S271, S273 and S277 are also looked at without a server, in
 tests/unit/core/triggers.
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from dagnats.client import Client
 from dagnats.core.definition import read_workflow
-from dagnats.core.triggers.model import Cron, Trigger
+from dagnats.core.triggers.model import Batch, Cron, Debounce, Trigger
 from dagnats.declared import apply_declared, find_declared, read_declared
 from dagnats.errors import DefinitionError, RequestError
 from dagnats.jetstream.outside import JetStream
@@ -29,6 +29,7 @@ id = "paid"
 workflow_id = "report"
 event = "order.paid"
 filter = "amount > 100"
+debounce = { period = "5s", timeout = "1m", key = "order.id" }
 
 [policy.control_plane]
 grant = ["report"]
@@ -42,6 +43,7 @@ workflows:
       - {id: b, task: note, depends_on: [a], skip_if: {step_id: a, field: x, op: "==", value: 1}}
 triggers:
   - {id: every, workflow_id: report, cron: "@every 1h", overlap: skip}
+  - {id: used, workflow_id: report, event: used, batch: {max_size: 100, timeout: 5s}}
 """
 
 
@@ -51,6 +53,7 @@ triggers:
         ("dagnats.toml", "[[workflows]]\nname = 'w'\n", 'workflows[0] "w": '),
         ("dagnats.toml", "[[triggers]]\nid = 't'\nworkflow_id = 'w'\ncron = '* * *'\n", "has 3 fields"),
         ("dagnats.toml", "[[triggers]]\nid = 't'\n", "says not what it waits for"),
+        ("dagnats.toml", "[[triggers]]\nworkflow_id = 'w'\nevent = 'e'\ndebounce = '8d'\n", "192h is too long"),
         ("dagnats.toml", "[policy.control_plane]\npromote = ['x']\n", '"x" may promote'),
         ("dagnats.toml", "[[workflows]\n", "dagnats.toml cannot be read"),
         ("dagnats.yaml", "workflow: []\n", 'did you mean "workflows"?'),
@@ -95,6 +98,7 @@ def test_toml_and_yaml_are_read(tmp_path: Path):
     assert [w.name for w in found.workflows] == ["report"]
     assert found.workflows[0].steps[0].retry.attempts == 3
     assert [t.id for t in found.triggers] == ["nightly", "paid"]
+    assert found.triggers[1].hold == Debounce(5_000, 60_000, "order.id")
     assert found.policy.grant == ("report",)
 
     yaml.write_text(YAML)
@@ -105,6 +109,7 @@ def test_toml_and_yaml_are_read(tmp_path: Path):
 
     assert found.workflows[0].steps[1].skip_if.value == 1
     assert found.triggers[0].overlap == "skip"
+    assert found.triggers[1].hold == Batch(100, 5_000)
 
 
 async def test_it_is_judged_whole_before_anything_changes(broker, tmp_path: Path):
@@ -129,6 +134,14 @@ async def test_it_is_judged_whole_before_anything_changes(broker, tmp_path: Path
             )
             with pytest.raises(RequestError, match=words):
                 await apply_declared(client, path)
+
+        path.write_text(
+            "[[workflows]]\nname = 'new'\nsingleton = {mode = 'skip'}\n"
+            "steps = [{ id = 's', task = 'note' }]\n[[triggers]]\nid = 'x'\nworkflow_id = 'new'\n"
+            "event = 'e'\nbatch = { max_size = 5, timeout = '1s' }\n"
+        )
+        with pytest.raises(DefinitionError, match=r"batch and singleton .* contradict"):
+            await apply_declared(client, path)
 
         assert await client.registry.current("new") is None
         assert [each.id for each in await client.triggers()] == ["mine", "nightly", "paid"]
