@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagnats.app import App
+    from dagnats.budgets import Budget
     from dagnats.builder import WorkflowBuilder
     from dagnats.client import Client, Handle
     from dagnats.configs import CancelOn
     from dagnats.context import AgentContext, Context, current
     from dagnats.errors import (
         AlreadyDecided,
+        BudgetExceeded,
         CallFailed,
         ControlPlaneError,
         DagNatsError,
@@ -54,6 +56,8 @@ __all__ = [
     "AlreadyDecided",
     "App",
     "Batch",
+    "Budget",
+    "BudgetExceeded",
     "CallFailed",
     "CancelOn",
     "Cancelled",
@@ -102,6 +106,7 @@ _HOMES = {
     "AgentContext": "context",
     "App": "app",
     "Batch": "holding",
+    "Budget": "budgets",
     "CancelOn": "configs",
     "Cancelled": "outcome",
     "ChunkView": "streaming",

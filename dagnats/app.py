@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from dagnats.background import Background
+from dagnats.budgets import Budget, bounds_of
 from dagnats.client import Client
 from dagnats.configs import CancelOn, loop_config, planner_config, watches
 from dagnats.context import Context
@@ -43,7 +44,7 @@ _TASK_OPTIONS = (
     *("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities"),
     *_LIMIT_OPTIONS,
 )
-_LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay")
+_LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay", "budget")
 _PLANNER_OPTIONS = (
     *(name for name in _TASK_OPTIONS if name != "singleton"),
     *("allowed_tasks", "max_steps", "max_depth", "preview"),
@@ -51,7 +52,7 @@ _PLANNER_OPTIONS = (
 _SCHEMA_OPTIONS = ("input_schema", "output_schema")
 _WORKFLOW_OPTIONS = (
     "name", "timeout", "version", "retry", "idempotency_key", "cancel_on", "sticky", "max_runs", "max_steps",
-    "rate", "key", "singleton", "priority", *_SCHEMA_OPTIONS,
+    "rate", "key", "singleton", "priority", "budget", *_SCHEMA_OPTIONS,
 )  # fmt: skip
 
 
@@ -124,7 +125,7 @@ class App(Triggering):
 
     def agent_loop(
         self, *_bare: Never, max_iterations: int, max_duration: Duration | None = None,
-        loop_delay: Duration | None = None,
+        loop_delay: Duration | None = None, budget: Budget | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
         capabilities: Sequence[str] = (),
@@ -137,6 +138,7 @@ class App(Triggering):
             max_iterations: Executions at the most; one more ``Continue`` fails the step.
             max_duration: For the whole loop, from its first dispatch.
             loop_delay: Pause between iterations.
+            budget: What the loop may use in each run: ``Budget(usd=2, tokens=200_000)``.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
                 ``group``, ``metadata``, ``capabilities``, ``singleton`` (one iteration at a time; runs may
                 take turns), ``concurrency``, ``rate`` and ``key`` (each iteration is a ticket).
@@ -156,7 +158,7 @@ class App(Triggering):
             UnknownOption, DuplicateName, DefinitionError.
         """
         refuse_unknown("@app.agent_loop", unknown, _LOOP_OPTIONS)
-        loop = loop_config("@app.agent_loop", max_iterations, max_duration, loop_delay)
+        loop = loop_config("@app.agent_loop", max_iterations, max_duration, loop_delay, budget)
         options = {
             "name": name,
             "retry": retry,
@@ -225,6 +227,7 @@ class App(Triggering):
         retry: Retry | int | None = None, idempotency_key: str = "", cancel_on: Sequence[CancelOn] = ...,
         sticky: Sticky = "", max_runs: AtOnce | None = None, max_steps: int = 0, rate: PerTime | None = None,
         key: str = "", singleton: bool | Singleton = False, priority: Priority | None = None,
+        budget: Budget | None = None,
         input_schema: Mapping[str, Any] | None = ...,
         output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
@@ -241,8 +244,9 @@ class App(Triggering):
                 ``Concurrency``, or several); ``rate``: how many begin in a time; ``singleton``: one at a time, and
                 others are not let in (``"skip"``), or replace it (``"cancel-in-progress"``); ``key``: a path into the
                 input, for each of whose values these hold; ``priority``: which go first (``Priority``);
-                ``max_steps``: how many steps of a run are under way at once; ``input_schema`` and
-                ``output_schema``: instead of those of the annotations; None for none.
+                ``max_steps``: how many steps of a run are under way at once; ``budget``: what each run may use
+                (``Budget``); ``input_schema`` and ``output_schema``: instead of those of the annotations; None
+                for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -271,6 +275,7 @@ class App(Triggering):
             limits=run_limits(f"workflow {name}", given),
             max_steps=whole_number(f"workflow {name}: max_steps", given.get("max_steps") or 0),
             priority=priority_rules(f"workflow {name}", given.get("priority")),
+            budget=bounds_of(f"workflow {name}", given.get("budget")),
             schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from dagnats import configs
+from dagnats.budgets import Budget, bounds_of
 from dagnats.core.durations import Duration
 from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, Step, Sticky, Workflow
 from dagnats.core.model import CancelOn as Watch
@@ -110,6 +111,7 @@ class WorkflowBuilder:
         key: See ``max_runs``.
         singleton: See ``max_runs``.
         priority: See ``max_runs``.
+        budget: What each run may use: ``Budget(usd=2, tokens=200_000)``.
         input_schema: JSON Schema that inputs are checked against, at the caller and at the start.
         output_schema: JSON Schema that the output is checked against when the run completes.
     """
@@ -119,13 +121,14 @@ class WorkflowBuilder:
         idempotency_key: str = "", sticky: Sticky = "", input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None, max_runs: AtOnce | None = None, max_steps: int = 0,
         rate: PerTime | None = None, key: str = "", singleton: bool | Singleton = False,
-        priority: Priority | None = None,
+        priority: Priority | None = None, budget: Budget | None = None,
     ) -> None:  # fmt: skip
         where = f"workflow {name}"
         said = {"max_runs": max_runs, "rate": rate, "key": key, "singleton": singleton}
         self._limits = run_limits(where, said)
         self._max_steps = whole_number(f"{where}: max_steps", max_steps)
         self._priority = priority_rules(where, priority)
+        self._budget = bounds_of(where, budget)
         self._name = name
         self._timeout_ms = milliseconds(f"workflow {name}: timeout", timeout)
         self._version = version
@@ -158,11 +161,11 @@ class WorkflowBuilder:
 
     def agent_loop(
         self, step_id: str, *, max_iterations: int, max_duration: Duration | None = None,
-        loop_delay: Duration | None = None, **options: Any,
+        loop_delay: Duration | None = None, budget: Budget | None = None, **options: Any,
     ) -> Self:  # fmt: skip
         """Add an agent loop; other options as for ``task``."""
         where = f"step {step_id}"
-        config = configs.loop_config(where, max_iterations, max_duration, loop_delay)
+        config = configs.loop_config(where, max_iterations, max_duration, loop_delay, budget)
         self._steps.append(_step_of(step_id, "agent_loop", config, options))
         return self
 
@@ -276,7 +279,7 @@ class WorkflowBuilder:
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
             cancel_on=self._cancel_on, sticky=self._sticky, limits=self._limits, max_steps=self._max_steps,
-            priority=self._priority,
+            priority=self._priority, budget=self._budget,
             input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)

@@ -15,26 +15,26 @@ import msgspec
 from msgspec import Raw
 
 from dagnats import convert, listing, payloads, reading, starting, streaming
+from dagnats.budgets import Budget, bounds_of
 from dagnats.bulk import Bulk
 from dagnats.clock import Clock, SystemClock
 from dagnats.core import views
 from dagnats.core.control import reserved_problems
-from dagnats.core.events import CancelRequested, RetryRequested, RunStarted
+from dagnats.core.events import BudgetRaised, CancelRequested, RetryRequested, RunStarted
 from dagnats.core.explain import Reason
 from dagnats.core.model import Workflow
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
-from dagnats.core.state import CANCELLED, COMPLETED, CONTINUED, FAILED, RUNNING
+from dagnats.core.state import BUDGET_EXCEEDED, COMPLETED, CONTINUED, FAILED, RUNNING
 from dagnats.core.validate import problems_of
 from dagnats.dead import DeadLetters
+from dagnats.endings import ended_badly
 from dagnats.errors import (
     BrokerUnavailable,
     CodecError,
     DefinitionError,
     InvalidInput,
     ResultTimeout,
-    RunCancelled,
-    RunFailed,
 )  # fmt: skip
 from dagnats.explaining import Explaining
 from dagnats.ids import checked_run_id, new_run_id
@@ -42,8 +42,9 @@ from dagnats.outcome import UNSET
 from dagnats.policies import Policies
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
-from dagnats.requests import Decided, Requests
+from dagnats.requests import Decided
 from dagnats.scheduled import ScheduledStarts, When, cancel_start, due_ms, schedule
+from dagnats.spending import Spending
 from dagnats.starting import chosen_run_id, definition_of, not_found, start_key
 from dagnats.triggers import TriggerRequests
 from dagnats.wire import subjects
@@ -55,17 +56,12 @@ _PAUSE_S = 0.001
 _PAUSE_MAX_S = 0.5
 _mark = msgspec.json.Decoder(ClosedMark)
 
-_FAILED = {
-    "compensate_failed": "failed, and could not be undone",
-    "compensated": "failed, and was undone",
-}
-
 R = TypeVar("R")
 
 Read = Callable[[Raw], Any]
 
 
-class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaining):
+class Client(listing.Lists, Spending, ScheduledStarts, TriggerRequests, Explaining):
     """One connection's door to a deployment; ``Outside`` says where it leads."""
 
     def __init__(self, outside: Outside, clock: Clock | None = None) -> None:
@@ -90,6 +86,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
         tags: Sequence[str] = (),
         run_at: When | None = None,
         priority: int = 0,
+        budget: Budget | None = None,
         read: Read | None = None,
     ) -> Handle[Any]:
         """Start a run of a registered workflow (by name), or of a definition.
@@ -97,7 +94,8 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
         ``id`` names the run: a second start with it is refused. ``idempotency_key`` makes the id: a second
         start with it gives the first run's handle. ``run_at`` starts it later: at a time with a zone, or so long from
         now ("2h"), up to 365 days. ``priority``: by so many seconds (-600 to 600) it goes before others where runs
-        wait. ``read`` turns the output's JSON into a value.
+        wait. ``budget`` is what it may use, in place of what its workflow says. ``read`` turns the output's JSON into
+        a value.
 
         Raises:
             WorkflowNotFound, InvalidInput, RunAlreadyStarted, PayloadTooLarge.
@@ -117,6 +115,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
             metadata=starting.checked_metadata(metadata),
             tags=tuple(tags),
             priority=starting.checked_priority(priority),
+            budget=bounds_of("start", budget),
             key=key,
             start=new_run_id() if id is None and not key else "",
         )
@@ -179,7 +178,9 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
         mark = _mark.decode(entry.payload) if entry else None
         if entry is None or mark is None or mark.status == RUNNING:
             return None
-        if mark.status == FAILED and await self._asked_to_go_on(run_id, entry.seq, mark.epoch):
+        if mark.status in (FAILED, BUDGET_EXCEEDED) and await self._asked_to_go_on(
+            run_id, entry.seq, mark.epoch
+        ):
             return None  # its scheduler has only not come to it yet
         return mark
 
@@ -190,7 +191,7 @@ class Client(listing.Lists, Requests, ScheduledStarts, TriggerRequests, Explaini
             return False
         with suppress(CodecError):
             fact = event_of(last).fact
-            return isinstance(fact, RetryRequested) and fact.epoch == epoch + 1
+            return isinstance(fact, RetryRequested | BudgetRaised) and fact.epoch == epoch + 1
         return False
 
     async def rerun(self, run_id: str, input: Any = UNSET, *, id: str | None = None) -> Handle[Any]:
@@ -302,14 +303,14 @@ class Handle(Generic[R]):
         """The output, once the run has completed. ``timeout`` is in seconds.
 
         Raises:
-            RunFailed, RunCancelled: it ended otherwise.
+            RunFailed, RunCancelled: it ended otherwise; ``BudgetExceeded``, a kind of the first, can be helped.
             ResultTimeout: it had not ended in time.
             RunNotFound: there is no such run.
         """
         mark = await self._client.wait_closed(self.run_id, timeout, started=self._started)
         while mark.status == CONTINUED:
             mark = await self._client.wait_closed(mark.successor, timeout, started=True)
-        return await self._output_of(mark)
+        return self._read(await _output_of(self._client, self.run_id, mark))
 
     async def output(self) -> R:
         """The output of a run that has completed, without waiting.
@@ -322,23 +323,7 @@ class Handle(Generic[R]):
         if mark is None:
             run = await self._client.run(self.run_id)
             raise ResultTimeout(f"run {self.run_id} is {run.status}; it has no output yet")
-        return await self._output_of(mark)
-
-    async def _output_of(self, mark: ClosedMark) -> R:
-        if mark.status == COMPLETED:
-            return self._read(
-                await payloads.restore(self._client.outside.blobs, mark.output or convert.NULL)
-            )
-        reason = mark.error.message if mark.error else mark.status
-        if mark.status == CANCELLED:
-            why = "" if reason == CANCELLED else f": {reason}"  # nobody said why
-            raise RunCancelled(
-                f"run {self.run_id} was cancelled{why}", run_id=self.run_id, reason=reason
-            )
-        raise RunFailed(
-            f"run {self.run_id} {_FAILED.get(mark.status, mark.status)}: {reason}", run_id=self.run_id,
-            reason=reason, failure=mark.error.failure if mark.error else "", status=mark.status,
-        )  # fmt: skip
+        return self._read(await _output_of(self._client, self.run_id, mark))
 
     async def status(self) -> views.RunView:
         """The run as it is now: its steps, attempts and errors, and who is running what.
@@ -384,6 +369,10 @@ class Handle(Generic[R]):
         """Open the run again, at the step that failed; see ``Client.retry``."""
         await self._client.retry(self.run_id, reason)
 
+    async def raise_budget(self, **more: Any) -> None:
+        """Give the run more to use; see ``Client.raise_budget``."""
+        await self._client.raise_budget(self.run_id, **more)
+
     def events(self) -> AsyncGenerator[views.EventView, None]:
         """Everything that has happened and then what happens, until the run has ended."""
         return reading.events(self._client.outside, self.run_id)
@@ -397,3 +386,9 @@ class Handle(Generic[R]):
         """
         ended = functools.partial(self._client.wait_closed, self.run_id, started=self._started)
         return streaming.chunks(self._client.outside, self.run_id, ended, step, offset)
+
+
+async def _output_of(client: Client, run_id: str, mark: ClosedMark) -> Raw:
+    if mark.status != COMPLETED:
+        raise ended_badly(run_id, mark)
+    return await payloads.restore(client.outside.blobs, mark.output or convert.NULL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dagnats.budgets import Budget, bounds_of
 from dagnats.core.definition import write_step
 from dagnats.core.durations import Duration
 from dagnats.core.kinds.map import tolerance
@@ -42,13 +43,18 @@ QUESTION_OPTIONS = ("description", "timeout", "subject", "quorum", "form", "meta
 
 
 def loop_config(
-    where: str, max_iterations: int, max_duration: Duration | None, loop_delay: Duration | None
+    where: str,
+    max_iterations: int,
+    max_duration: Duration | None,
+    loop_delay: Duration | None,
+    budget: Budget | None = None,
 ) -> LoopConfig:
     """The bounds of an agent loop."""
     return LoopConfig(
         max_iterations=whole_number(f"{where}: max_iterations", max_iterations, least=1),
         max_duration_ms=milliseconds(f"{where}: max_duration", max_duration),
         loop_delay_ms=milliseconds(f"{where}: loop_delay", loop_delay),
+        budget=bounds_of(where, budget),
     )
 
 

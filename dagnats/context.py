@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -19,9 +20,9 @@ from msgspec import Raw
 from dagnats import convert
 from dagnats.answer import Answer
 from dagnats.core.model import ABSENT
-from dagnats.durable import OperationDoors, Operations
-from dagnats.errors import DagNatsError, PayloadTooLarge
+from dagnats.errors import BudgetExceeded, DagNatsError, PayloadTooLarge
 from dagnats.limits import HEARTBEAT_SIZE_MAX_BYTES
+from dagnats.metered import Metered, MeteredDoors
 from dagnats.outcome import Cancelled
 from dagnats.wire.messages import TaskMessage
 
@@ -77,7 +78,7 @@ class SavedCheckpoint(msgspec.Struct, frozen=True):
     state: Raw
 
 
-class Doors(OperationDoors, Protocol):
+class Doors(MeteredDoors, Protocol):
     """What a context needs of its worker."""
 
     async def save_checkpoint(self, run: str, step: str, saved: SavedCheckpoint) -> None:
@@ -93,7 +94,7 @@ class Doors(OperationDoors, Protocol):
         ...
 
 
-class Context(Operations, Generic[C]):
+class Context(Metered, Generic[C]):
     """A running ticket, as its handler sees it. ``C`` is the type of its checkpoint."""
 
     def __init__(
@@ -103,8 +104,9 @@ class Context(Operations, Generic[C]):
         loop: asyncio.AbstractEventLoop,
         read_checkpoint: Callable[[Raw], Any],
         stream: TokenStream,
+        now_ms: Callable[[], float] = lambda: 0,
     ) -> None:
-        super().__init__(message, doors)
+        super().__init__(message, doors, now_ms)
         self._doors = doors
         self._loop = loop
         self._read = read_checkpoint
@@ -222,7 +224,8 @@ class Context(Operations, Generic[C]):
         pending, self._started = self._started, []
         for answer in pending:
             if not (answer.given_up or answer.delivered):
-                await answer
+                with suppress(BudgetExceeded):  # who awaits a report is told
+                    await answer
 
 
 class AgentContext(Context[C]):

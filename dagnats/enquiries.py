@@ -20,7 +20,7 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import encode, is_fact
 from dagnats.wire.messages import CallResult, ClosedMark, Enquiry, EnquiryAnswer
 
-_CALLED = "step.called"
+_ON_THE_WAY = ("step.called", "usage.reported")
 _mark = msgspec.json.Decoder(ClosedMark)
 _answer = msgspec.json.Decoder(EnquiryAnswer)
 
@@ -87,7 +87,7 @@ async def is_settled(events: EventLog, enquiry: Enquiry) -> bool:
             continue
         # Schedulers drop an answer with another nonce; so the ticket still waits for one.
         mine = found.ticket == enquiry.ticket and found.nonce == enquiry.nonce
-        if mine and found.type != _CALLED:  # what it asked for on the way ends nothing
+        if mine and found.type not in _ON_THE_WAY:  # what it says on the way ends nothing
             return True
     return False
 

@@ -17,6 +17,7 @@
     │   └── PayloadTooLarge
     ├── RunError               how a run ended, from ``result()``
     │   ├── RunFailed
+    │   │   └── BudgetExceeded
     │   ├── RunCancelled
     │   ├── CallFailed
     │   │   ├── SignalTimeout
@@ -130,6 +131,10 @@ class RunError(DagNatsError):
 
 class RunFailed(RunError):
     """The run failed."""
+
+
+class BudgetExceeded(RunFailed):
+    """The budget of the run is used up; `dagnats run raise` gives it more, and lets it go on."""
 
 
 class RunCancelled(RunError):

@@ -58,13 +58,11 @@ async def explain_run(
         RunNotFound.
     """
     run = (await reading.read_run(outside, registry, run_id)).run
-    if run.closed or run.graph is None:
-        return []
     gates = {gate: (await read_gate(outside, gate)).gate for gate in gates_asked(run)}
     queued = {
         (node.step.task, node.step.group)
-        for node, state in zip(run.graph.nodes, run.steps, strict=False)
-        if state.status == QUEUED
+        for node, state in zip(run.graph.nodes if run.graph else (), run.steps, strict=False)
+        if state.status == QUEUED and not run.closed
     }
     at_work = await reading.ask_workers(outside, run_id) if queued else {}
     workers = await workers_of(outside) if queued else []

@@ -7,7 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from dagnats.core.events import Event, GateReleased
+from dagnats.core.entities import GateReleased
+from dagnats.core.events import Event
 from dagnats.core.gates import stored
 from dagnats.core.gates.gate import Gate, GateCommand
 from dagnats.core.gates.view import GateView, view_gate

@@ -133,6 +133,16 @@ STEPS_AT_ONCE_MAX: Final = 1_000
 PRIORITY_RULES_MAX: Final = 20
 PRIORITY_OFFSET_MAX_S: Final = 600
 
+# -- budgets -------------------------------------------------------------------------------------
+BUDGET_USD_MAX: Final = 1_000_000
+BUDGET_TOKENS_MAX: Final = 10**12
+BUDGET_ITERATIONS_MAX: Final = 10**9
+BUDGET_SOFT_DEFAULT: Final = 0.8  # from this part of a budget on, handlers are warned
+BUDGET_GRACE_MS: Final = 30_000  # what handlers have left to finish when a budget is exceeded
+USAGE_TOKENS_MAX: Final = 10**9  # of one report
+USAGE_USD_MAX: Final = 100_000
+USAGE_MODELS_MAX: Final = 50  # told apart in one run; the others are added up
+
 # -- worker --------------------------------------------------------------------------------------
 WAITING_PER_SLOT_MAX: Final = 4  # handlers that wait for a durable call, for each slot
 CONCURRENCY_DEFAULT: Final = 50

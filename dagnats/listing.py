@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from dagnats.core.events import RunStarted
 from dagnats.core.state import (
+    BUDGET_EXCEEDED,
     CANCELLED,
     COMPENSATE_FAILED,
     COMPENSATED,
@@ -39,6 +40,7 @@ STATES = (
     COMPENSATED,
     COMPENSATE_FAILED,
     CONTINUED,
+    BUDGET_EXCEEDED,
 )
 
 
@@ -78,6 +80,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     compensated: int = 0
     compensate_failed: int = 0
     continued: int = 0
+    budget_exceeded: int = 0
 
 
 async def runs(
@@ -101,10 +104,10 @@ async def runs(
     matching = looked_at = 0
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
-            starts = _starts(page, workflow)
-            kept = await _rows(outside, starts if status else starts[: limit - len(rows)], status)
+            begun = starts(page, workflow)
+            kept = await _rows(outside, begun if status else begun[: limit - len(rows)], status)
             rows += kept[: limit - len(rows)]
-            matching += len(kept) if status else len(starts)
+            matching += len(kept) if status else len(begun)
             looked_at += len(page)
             if len(rows) == limit and (
                 plain or (matching > limit and looked_at >= LIST_COUNTED_MAX)
@@ -132,7 +135,7 @@ async def count(
     tally: dict[str, int] = dict.fromkeys(STATES, 0)
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
-            for row in await _rows(outside, _starts(page, workflow), status):
+            for row in await _rows(outside, starts(page, workflow), status):
                 tally[row.status] += 1
     return Counts(total=sum(tally.values()), **tally)
 
@@ -145,7 +148,7 @@ def _check_status(status: str) -> None:
 Start = tuple[Entry, RunStarted]
 
 
-def _starts(page: list[Entry], workflow: str) -> list[Start]:
+def starts(page: list[Entry], workflow: str) -> list[Start]:
     """The starts among the messages of clients, of one workflow or of all."""
     found: list[Start] = []
     for entry in page:
@@ -158,20 +161,25 @@ def _starts(page: list[Entry], workflow: str) -> list[Start]:
     return found
 
 
-async def _rows(outside: Outside, starts: list[Start], status: str) -> list[RunRow]:
-    ids = [run_of(entry.subject) for entry, _ in starts]
+async def closing_marks(outside: Outside, ids: list[str]) -> dict[str, ClosedMark]:
+    """How runs have ended, of those that have."""
     wanted = [
         subjects.mark(subjects.partition_of(run, outside.log.partitions), run, "closed")
         for run in ids
     ]
-    marks = {
+    return {
         run_of(entry.subject): mark
         for entry in await outside.log.last_of(wanted)
         if (mark := _mark.decode(entry.payload)).status != RUNNING  # it was opened again
     }
+
+
+async def _rows(outside: Outside, begun: list[Start], status: str) -> list[RunRow]:
+    ids = [run_of(entry.subject) for entry, _ in begun]
+    marks = await closing_marks(outside, ids)
     rows = [
         _row(run, entry, fact, marks.get(run))
-        for run, (entry, fact) in zip(ids, starts, strict=True)
+        for run, (entry, fact) in zip(ids, begun, strict=True)
     ]
     return [row for row in rows if not status or row.status == status]
 

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from dagnats import convert, payloads, reading, signalling
 from dagnats.core import fork as forking
 from dagnats.core import reopen
-from dagnats.core.events import ApprovalDecided, Event, RetryRequested, RunStarted
+from dagnats.core.events import ApprovalDecided, BudgetRaised, Event, RetryRequested, RunStarted
 from dagnats.core.graph import Node
 from dagnats.core.model import ABSENT, ApprovalConfig, PlannerConfig
 from dagnats.core.questions import form_problem
@@ -198,7 +198,7 @@ class Requests:
             raise RequestError(f"run {run_id} was opened by somebody else", run_id=run_id)
 
     async def _asked(
-        self, run_id: str, fact: ApprovalDecided | RetryRequested, what: str
+        self, run_id: str, fact: ApprovalDecided | RetryRequested | BudgetRaised, what: str
     ) -> tuple[Run, Run]:
         """Store a request; the run right before it, and right after."""
         log = self.outside.log

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from dagnats.core.durations import parse_ms
-from dagnats.core.events import RunStarted, StartCancelled, StartScheduled
+from dagnats.core.entities import StartCancelled, StartScheduled
+from dagnats.core.events import RunStarted
 from dagnats.core.scheduled import (
     CANCELLED,
     FIRED,
@@ -102,6 +103,7 @@ async def schedule(
     asked = StartScheduled(
         workflow=fact.workflow, definition=fact.definition, run_at_ms=run_at_ms, input=fact.input,
         metadata=fact.metadata, tags=fact.tags, key=fact.key, start=fact.start,
+        priority=fact.priority, budget=fact.budget,
     )  # fmt: skip
     subject = subjects.fact(subjects.partition_of(entity, log.partitions), entity, "trigger")
     append = Append(subject, encode(asked), f"{entity}/scheduled", expect_last=0)

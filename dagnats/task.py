@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 from msgspec.structs import replace
 
 from dagnats import convert
+from dagnats.budgets import Budget
 from dagnats.client import Client, Handle
 from dagnats.context import Context
 from dagnats.core.model import Limit, LoopConfig, PlannerConfig, RetryPolicy, Step, Workflow
@@ -123,12 +124,14 @@ class Startable(Generic[P, R]):
         tags: Sequence[str] = (),
         run_at: When | None = None,
         priority: int = 0,
+        budget: Budget | None = None,
         **kwargs: Any,
     ) -> Handle[R]:
         """Start a run with these arguments; they are checked here, before anything is sent.
 
         With ``run_at`` it starts later: at a time with a zone, or so long from now ("2h"), up to 365 days.
         ``priority`` is by how many seconds it goes before others where runs wait (negative: after them).
+        ``budget`` is what it may use, in place of what its workflow says.
 
         Raises:
             InvalidInput: the arguments do not fit.
@@ -147,6 +150,7 @@ class Startable(Generic[P, R]):
             tags=tags,
             run_at=run_at,
             priority=priority,
+            budget=budget,
             read=self._read,
         )
 

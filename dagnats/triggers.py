@@ -12,7 +12,8 @@ from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
 from dagnats import convert, payloads
-from dagnats.core.events import Event, TriggerFired, TriggerSet
+from dagnats.core.entities import TriggerFired, TriggerSet
+from dagnats.core.events import Event
 from dagnats.core.model import Workflow
 from dagnats.core.triggers import fold as folding
 from dagnats.core.triggers.envelope import lets_through

@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "workflow": Entry("dagnats.cli.workflow:workflow", "Register, validate, list, show, draw."),
         "task": Entry("dagnats.cli.task:task", "List and show the tasks of the workers."),
         "run": Entry("dagnats.cli.run:run", "Start, watch, look into, cancel, retry, fork runs."),
+        "usage": Entry("dagnats.cli.usage:usage", "Tokens and money: what runs have used."),
         "signal": Entry("dagnats.cli.signal:signal", "Send data to runs that wait for it."),
         "trigger": Entry(
             "dagnats.cli.trigger:trigger", "Schedules, subjects, webhooks: what starts runs."

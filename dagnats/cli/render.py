@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from dagnats.cli.layout import Line
 from dagnats.cli.output import console
 from dagnats.core.durations import text_of_ms
 from dagnats.core.limiting import gate_name
-from dagnats.core.views import ErrorView, EventView, RunView, StepView
+from dagnats.core.views import ErrorView, EventView, RunView, StepView, UsageView
 from dagnats.listing import Listing, RunRow
 
 _WIDE: Final = 200  # of what is not a terminal: nothing is cut
@@ -42,6 +42,7 @@ GLYPHS: Final = {
     "compensated": ("↶", "yellow"),
     "compensate_failed": ("✗", "bold red"),
     "continued": ("→", "cyan"),
+    "budget_exceeded": ("$", "bold yellow"),
 }
 
 
@@ -158,9 +159,30 @@ def run_header(run: RunView) -> Text:
     for name in ("parent", "previous", "successor", "forked"):
         value = getattr(run, name)
         text.append(f"  {name} {value}" if value else "", "dim")
+    if run.usage or run.budget:
+        text.append("\n").append(spent_line(run.usage, run.budget), "dim")
     if run.error:
         text.append("\n").append(_first_line(run.error), "red")
     return text
+
+
+def spent_line(usage: UsageView | None, budget: Mapping[str, Any]) -> str:
+    """What was used, and of how much."""
+    used = usage or UsageView()
+    tokens = used.input_tokens + used.output_tokens
+    parts = [
+        _of("${:,.4g}", used.usd, budget.get("usd")),
+        _of("{:,} tokens", tokens, budget.get("tokens")),
+        _of("{:,} iterations", used.iterations, budget.get("iterations")),
+        f"at most {budget['wall']}" if budget.get("wall") else "",
+    ]
+    return "used " + ", ".join(part for part in parts if part)
+
+
+def _of(form: str, used: float, most: float | None) -> str:
+    if most:
+        return f"{form.format(used)} of {form.format(most)}"
+    return form.format(used) if used else ""
 
 
 def step_lines(run: RunView, lines: Sequence[Line]) -> list[Text]:

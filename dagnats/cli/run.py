@@ -18,6 +18,7 @@ from dagnats.cli.explain import explain
 from dagnats.cli.export import export
 from dagnats.cli.group import Commands, examples
 from dagnats.cli.output import emit_json, json_option, open_client, run_async, url_option
+from dagnats.cli.raising import raise_
 from dagnats.cli.revive import fork, rerun, retry
 from dagnats.cli.scheduled import list_scheduled, show_scheduled
 from dagnats.cli.signal import send
@@ -47,6 +48,7 @@ run.add_command(bulk)
 run.add_command(cancel_all)
 run.add_command(retry_all)
 run.add_command(retry)
+run.add_command(raise_, "raise")
 run.add_command(rerun)
 run.add_command(explain)
 run.add_command(fork)

@@ -7,6 +7,7 @@ import sys
 import click
 from msgspec import Raw, Struct
 
+from dagnats.budgets import Budget, parsed
 from dagnats.cli import given
 from dagnats.cli.ask import registered, unserved
 from dagnats.cli.completion import workflow_names
@@ -28,6 +29,7 @@ class Start(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     run_at: str | None = None
     priority: int
+    budget: Budget | None = None
 
 
 @click.command(
@@ -48,6 +50,11 @@ class Start(Struct, frozen=True, kw_only=True):
 @click.option(
     "--priority", type=int, default=0, metavar="SECONDS", help="Go so much before others that wait."
 )
+@click.option(
+    "--budget",
+    metavar="usd=2,tokens=200000",
+    help="What it may use: usd, tokens, wall, iterations.",
+)
 @click.option("--watch", "watches", is_flag=True, help="Watch the run until it has ended.")
 @click.option("--output", "outputs", is_flag=True, help="Wait, and print the run's output.")
 @url_option
@@ -63,6 +70,7 @@ def start(
     at: str | None,
     in_: str | None,
     priority: int,
+    budget: str | None,
     watches: bool,
     outputs: bool,
     url: str | None,
@@ -83,6 +91,7 @@ def start(
         tags=tag,
         run_at=at or in_,
         priority=priority,
+        budget=parsed(budget) if budget else None,
     )
     if watches or outputs:
         sys.exit(waiting(_start_and_wait, asked, watches, url, as_json))
@@ -123,6 +132,7 @@ async def _start(client: Client, asked: Start) -> str:
         tags=asked.tags,
         run_at=asked.run_at,
         priority=asked.priority,
+        budget=asked.budget,
     )
     for sentence in await unserved(client, definition):
         click.echo(f"hint: {sentence}; the run waits until one is", err=True)

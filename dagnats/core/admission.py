@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from dagnats.core.commands import AskGate, LeaveGate, StartSuccessor
 from dagnats.core.draft import Draft
-from dagnats.core.events import Demand
+from dagnats.core.entities import Demand
 from dagnats.core.graph import Graph, Node
 from dagnats.core.inputs import step_input
 from dagnats.core.keys import found_at, key_of
@@ -156,16 +156,31 @@ def hold(draft: Draft, node: Node, before: StepState) -> None:
         return
     if before.status == QUEUED and _ticket(node, before) == _ticket(node, state):
         return
-    if draft.graph.workflow.max_steps and not state.caller:  # a call has the room of its caller
+    over = draft.run.over is not None and draft.run.saga is None
+    # A call has the room of its caller, but is not made when there is nothing left to use.
+    if over or (draft.graph.workflow.max_steps and not state.caller):
         draft.changed[node.position] = replace(state, status=HELD, since_ms=0)
         draft.lined.append(node.position)
     elif node.gate:
         _ask(draft, node)
 
 
+def in_line(draft: Draft) -> bool:
+    """Whether steps may wait for room in their own run."""
+    return bool(draft.graph.workflow.max_steps or draft.run.line or draft.lined)
+
+
+def _room(draft: Draft) -> int:
+    """How many more steps may be under way: none when the budget is exceeded."""
+    if draft.run.over is not None and draft.run.saga is None:
+        return 0
+    most = draft.graph.workflow.max_steps
+    return most - draft.active if most else len(draft.graph.nodes)
+
+
 def fill(draft: Draft) -> None:
     """Steps that wait for room in their own run go on, the first first."""
-    room = draft.graph.workflow.max_steps - draft.active
+    room = _room(draft)
     line = (*draft.run.line, *draft.lined)
     if room < 1 and not draft.lined:
         return
@@ -198,8 +213,12 @@ def _ask(draft: Draft, node: Node) -> None:
 
 
 def granted(draft: Draft, node: Node) -> None:
-    """A ticket is let through: it comes into force."""
+    """A ticket is let through: it comes into force. If there is nothing left to use, it asks again later."""
     state = draft[node.position]
+    if draft.run.over is not None and draft.run.saga is None:
+        draft.changed[node.position] = replace(state, since_ms=0)
+        draft.lined.append(node.position)
+        return
     draft.changed[node.position] = replace(state, status=QUEUED, since_ms=draft.at_ms)
 
 

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Final
+
 from msgspec.structs import replace
 
-from dagnats.core import admission, calls, settle, signals
-from dagnats.core.attempts import after_error
+from dagnats.core import admission, calls, settle, signals, spending
+from dagnats.core.attempts import after_error, again_at_no_cost
 from dagnats.core.draft import Draft
 from dagnats.core.events import (
+    ANSWERS,
     Answer,
     ApprovalDecided,
+    BudgetRaised,
     CancelRequested,
     ChildClosed,
+    ChildReported,
     ChildStarted,
     ControlDecided,
     EventReceived,
     Fact,
-    GateAsked,
-    GateChecked,
     GateGranted,
-    GateLeft,
     GateRefused,
-    GateReleased,
-    RetryRequested,
     RunContinued,
-    RunStarted,
     SignalReceived,
-    StartCancelled,
-    StartScheduled,
     StepCalled,
+    StepContinued,
     StepFailed,
     StepParked,
     StepPlanned,
-    TimerFired,
-    TriggerFired,
-    TriggerSet,
+    StepSucceeded,
+    UsageReported,
 )
 from dagnats.core.graph import Graph, Node
 from dagnats.core.kinds import KINDS, approval, control, planner, sub_workflow, wait_for_event
@@ -42,6 +40,7 @@ from dagnats.core.model import CancelOn, PlannerConfig
 from dagnats.core.plans import read_plan
 from dagnats.core.retry import clamped_retry_after_ms
 from dagnats.core.state import (
+    BUDGET_EXCEEDED,
     CANCELLED,
     CONTINUED,
     HELD,
@@ -61,39 +60,14 @@ CANCEL_TICKET = (
 
 def fact(draft: Draft, what: Fact) -> None:
     """What a fact means for a run that is under way; timers apart."""
-    match what:
-        case CancelRequested():
-            draft.end(CANCELLED, StepError(what.reason or "cancelled", "cancelled"))
-        case SignalReceived():
-            signals.received(draft, what)
-        case ApprovalDecided():
-            _decided(draft, what)
-        case EventReceived():
-            _event(draft, what)
-        case ChildStarted() | ChildClosed():
-            _child(draft, what)
-        case ControlDecided():
-            _control(draft, what)
-        case GateGranted():
-            _granted(draft, what)
-        case GateRefused():
-            _refused(draft, what)
-        case (
-            RunStarted()
-            | RetryRequested()
-            | TimerFired()
-            | StartScheduled()
-            | StartCancelled()
-            | TriggerSet()
-            | TriggerFired()
-            | GateChecked()
-            | GateAsked()
-            | GateLeft()
-            | GateReleased()
-        ):
-            return
-        case _:
-            _answered(draft, what)
+    meaning = _MEANINGS.get(type(what))
+    if meaning is not None:
+        meaning(draft, what)
+
+
+def _cancel(draft: Draft, fact: CancelRequested) -> None:
+    """Somebody wants the run to end."""
+    draft.end(CANCELLED, StepError(fact.reason or "cancelled", "cancelled"))
 
 
 def _node(draft: Draft, ticket: str, status: str) -> Node | None:
@@ -124,11 +98,29 @@ def _answered(draft: Draft, fact: Answer) -> None:
             _continued(draft, node, fact)
         case StepPlanned() if node.step.kind == "planner":
             _planned(draft, node, fact)
+        case StepFailed() if fact.failure == BUDGET_EXCEEDED and draft.run.over:
+            settle.move(draft, node, again_at_no_cost(draft.scope(node)))
         case _:
+            if isinstance(fact, StepContinued | StepSucceeded):
+                spending.iterated(draft, node, again=isinstance(fact, StepContinued))
             before = draft[node.position].calls
             settle.move(draft, node, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
             dropped = set(before) - set(draft[node.position].calls)
             settle.cancel(draft, sorted(dropped))
+
+
+def used(draft: Draft, fact: UsageReported | ChildReported) -> None:
+    """Something was used: it counts as long as no other ticket of the step is in force, even when the run is over."""
+    position = draft.graph.index.get(step_of_ticket(fact.ticket))
+    if position is None or position >= len(draft.run.steps):
+        return
+    node, state = draft.graph.nodes[position], draft[position]
+    if fact.ticket != ticket_text(node.step.id, state):
+        return
+    if isinstance(fact, UsageReported):
+        spending.reported(draft, node, fact)
+    elif node.step.kind == "sub_workflow":
+        spending.child_reported(draft, node, fact)
 
 
 def _granted(draft: Draft, fact: GateGranted) -> None:
@@ -251,3 +243,22 @@ def _control(draft: Draft, fact: ControlDecided) -> None:
     node = _node(draft, fact.ticket, WAITING)
     if node is not None and node.step.kind == "control":
         settle.move(draft, node, control.on_decision(draft.scope(node), fact))
+
+
+# What is not here changes no run that is under way: how runs begin and are opened again, and what gates and
+# triggers are told.
+_MEANINGS: Final[dict[type, Callable[[Draft, Any], None]]] = {
+    **dict.fromkeys(ANSWERS, _answered),
+    UsageReported: used,
+    ChildReported: used,
+    CancelRequested: _cancel,
+    SignalReceived: signals.received,
+    ApprovalDecided: _decided,
+    EventReceived: _event,
+    ChildStarted: _child,
+    ChildClosed: _child,
+    ControlDecided: _control,
+    GateGranted: _granted,
+    GateRefused: _refused,
+    BudgetRaised: spending.raised_under_way,
+}

@@ -21,6 +21,7 @@ def queued(scope: Scope, attempt: int, iteration: int, **changes: object) -> Ste
         attempt=attempt,
         iteration=iteration,
         resume=0,
+        reports=0,
         due_ms=0,
         since_ms=scope.at_ms,
         began_ms=began,
@@ -41,6 +42,12 @@ def begun(scope: Scope) -> StepState:
 def again(scope: Scope) -> StepState:
     """Its back-off is over: the next attempt."""
     return queued(scope, scope.state.attempt + 1, iteration=0)
+
+
+def again_at_no_cost(scope: Scope) -> StepState:
+    """The handler stopped because there was nothing left to use: another attempt, which the policy does not count."""
+    state = scope.state
+    return queued(scope, state.attempt + 1, state.iteration, spent=state.spent + 1)
 
 
 def resumed(scope: Scope) -> StepState:

@@ -10,6 +10,8 @@ import hashlib
 
 from msgspec import Struct
 
+from dagnats.core.model import Usage
+
 
 class Dispatch(Struct, frozen=True):
     """Put a ticket into force: somebody may now run this step. ``position`` is the step's in its graph."""
@@ -133,6 +135,18 @@ class TellParent(Struct, frozen=True):
         """``<run>:child-started`` or ``<run>:child-closed``."""
         what = "child-started" if self.started else "child-closed"
         return f"{self.run}:{what}:{self.epoch}" if self.epoch else f"{self.run}:{what}"
+
+
+class TellUsage(Struct, frozen=True):
+    """Tell the parent, whose budget counts it, what this run has used in all."""
+
+    run: str
+    usage: Usage
+
+    @property
+    def id(self) -> str:
+        """``<run>:used:<reports>:<iterations>``: neither ever becomes less, and one of them more."""
+        return f"{self.run}:used:{self.usage.reports}:{self.usage.iterations}"
 
 
 class StartSuccessor(Struct, frozen=True):
@@ -281,6 +295,7 @@ Command = (
     | StartChild
     | CancelChild
     | TellParent
+    | TellUsage
     | StartSuccessor
     | AskApproval
     | AskControl
@@ -295,7 +310,7 @@ Command = (
 
 # Commands that put nothing into the run's own history: whether they were done shows elsewhere, or not at all.
 ELSEWHERE = (
-    ArmTimer, Abandon, StartChild, CancelChild, TellParent, StartSuccessor, AwaitEvent, ForgetEvent,
+    ArmTimer, Abandon, StartChild, CancelChild, TellParent, TellUsage, StartSuccessor, AwaitEvent, ForgetEvent,
     DropCheckpoint, TellCaller, AskGate, LeaveGate,
 )  # fmt: skip
 

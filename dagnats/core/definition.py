@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from dagnats.core import durations
+from dagnats.core.budgets import read_budget, write_budget
 from dagnats.core.kinds import FILE_NAMES, KINDS
 from dagnats.core.limiting import (
     read_priority,
@@ -50,7 +51,7 @@ _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
     "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", "triggers", "concurrency",
-    "singleton", "limits", "priority",
+    "singleton", "limits", "priority", "budget",
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
@@ -92,6 +93,7 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         limits=limits,
         max_steps=max_steps,
         priority=read_priority(reader, data),
+        budget=read_budget(reader, "workflow", data),
         output=data.get("output"),
         input_schema=reader.get("workflow", data, "input_schema", dict, None),
         output_schema=reader.get("workflow", data, "output_schema", dict, None),
@@ -299,6 +301,8 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         data["concurrency"] = {"max_steps": workflow.max_steps}
     if workflow.priority:
         data["priority"] = write_priority(workflow.priority)
+    if workflow.budget:
+        data["budget"] = write_budget(workflow.budget)
     if workflow.cancel_on:
         data["cancel_on"] = [_write_cancel_on(watch) for watch in workflow.cancel_on]
     data["steps"] = [write_step(step) for step in workflow.steps]

@@ -11,10 +11,21 @@ from typing import Final, Literal
 
 from msgspec import Raw, Struct
 
-from dagnats.core.model import ABSENT
+from dagnats.core.entities import (
+    GateAsked,
+    GateLeft,
+    GateReleased,
+    StartCancelled,
+    StartScheduled,
+    TriggerFired,
+    TriggerSet,
+)
+from dagnats.core.model import ABSENT, Budget, Usage
 
 Author = Literal["client", "worker", "scheduler", "timer", "signal", "trigger", "gate"]
-FailureKind = Literal["retriable", "non_retriable", "retry_after", "timeout", "worker_lost"]
+FailureKind = Literal[
+    "retriable", "non_retriable", "retry_after", "timeout", "worker_lost", "budget_exceeded"
+]
 
 
 class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defaults=True):
@@ -24,6 +35,10 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     it is ``detached``. A run that continues another names the ``previous`` one, and is number ``chain`` of
     those that do. ``priority`` is by how many seconds it goes before others where runs wait. ``fork`` is the
     state (``core.fork``) in which a run begins that shares the history of another up to there.
+
+    What ``budget`` says takes the place of what the workflow's says; ``cap`` is what was left to the run that
+    starts this one. A run that continues another is given what that one ``used`` and what was ``raised``, by
+    step ("" for the run as a whole).
     """
 
     workflow: str
@@ -42,6 +57,10 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     chain: int = 0
     fork: Raw = ABSENT
     priority: int = 0
+    budget: Budget | None = None
+    cap: Budget | None = None
+    used: dict[str, Usage] = {}
+    raised: dict[str, Budget] = {}
 
 
 class CancelRequested(
@@ -120,6 +139,20 @@ class RunContinued(_Outcome, frozen=True, kw_only=True, tag="run.continued", omi
     input: Raw = Raw(b"null")
 
 
+class UsageReported(_Outcome, frozen=True, kw_only=True, tag="usage.reported", omit_defaults=True):
+    """A running handler says what it has used; report number ``n`` (from 0) of this ticket.
+
+    Whoever runs the same ticket again reports again: each number counts once. ``usd_nano`` are billionths of a
+    US dollar.
+    """
+
+    n: int
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd_nano: int = 0
+
+
 class SignalReceived(Struct, frozen=True, kw_only=True, tag="signal.received", omit_defaults=True):
     """Somebody sent data to the run. Signals of a name are consumed in order, each once."""
 
@@ -157,6 +190,29 @@ class RetryRequested(
     reason: str = ""
 
 
+class BudgetRaised(Struct, frozen=True, kw_only=True, tag="budget.raised", omit_defaults=True):
+    """Somebody adds to a budget of the run: that of the loop at ``step``, or else the run's own.
+
+    A run that its budget ended is opened again: then ``epoch`` is the run's from there on. ``request`` makes each
+    request tell itself apart.
+    """
+
+    more: Budget
+    step: str = ""
+    epoch: int = 0
+    by: str = ""
+    comment: str = ""
+    request: str = ""
+
+
+class ChildReported(Struct, frozen=True, kw_only=True, tag="child.reported", omit_defaults=True):
+    """What a child run has used so far, in all."""
+
+    ticket: str
+    child: str
+    usage: Usage
+
+
 class ChildStarted(Struct, frozen=True, kw_only=True, tag="child.started", omit_defaults=True):
     """A detached child run is under way."""
 
@@ -181,44 +237,6 @@ class ControlDecided(Struct, frozen=True, kw_only=True, tag="control.decided", o
     output: Raw = Raw(b"null")
     kind: str = ""
     error: str = ""
-
-
-class Demand(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a ticket asks of one limit: a ``model.Limit`` with the value that the input has at its key, and the cost."""
-
-    kind: str
-    limit: int
-    path: str = ""
-    key: str = ""
-    period_ms: int = 0
-    burst: int = 0
-    cost: int = 1
-    mode: str = "wait"
-
-
-class GateAsked(Struct, frozen=True, kw_only=True, tag="gate.asked", omit_defaults=True):
-    """A ticket asks a gate to be let through. The lowest ``rank_ms`` goes first among those that share their keys."""
-
-    run: str
-    ticket: str
-    rank_ms: int
-    demands: tuple[Demand, ...] = ()
-
-
-class GateLeft(Struct, frozen=True, kw_only=True, tag="gate.left", omit_defaults=True):
-    """A ticket needs a gate no more. Its keys are to rest for ``pause_ms``; its place is the ``heir`` run's."""
-
-    run: str
-    ticket: str
-    pause_ms: int = 0
-    heir: str = ""
-
-
-class GateReleased(Struct, frozen=True, kw_only=True, tag="gate.released", omit_defaults=True):
-    """An operator takes away what a run has of a gate."""
-
-    run: str
-    reason: str = ""
 
 
 class GateGranted(Struct, frozen=True, kw_only=True, tag="gate.granted", omit_defaults=True):
@@ -250,62 +268,11 @@ class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
     due_ms: int
 
 
-class StartScheduled(Struct, frozen=True, kw_only=True, tag="start.scheduled", omit_defaults=True):
-    """A run is to be started at ``run_at_ms`` (Unix time), with the workflow as it is registered then.
-
-    ``definition`` is what it is started with when no workflow of that name is registered. ``start`` tells two
-    requests for the same run apart.
-    """
-
-    workflow: str
-    definition: str
-    run_at_ms: int
-    input: Raw = Raw(b"null")
-    metadata: dict[str, str] = {}
-    tags: tuple[str, ...] = ()
-    key: str = ""
-    start: str = ""
-
-
-class StartCancelled(Struct, frozen=True, kw_only=True, tag="start.cancelled", omit_defaults=True):
-    """A scheduled start is not to be. ``request`` makes each request tell itself apart."""
-
-    reason: str = ""
-    request: str = ""
-
-
-class TriggerSet(Struct, frozen=True, kw_only=True, tag="trigger.set", omit_defaults=True):
-    """A trigger is to be as it is defined here, in the form of a file's trigger; absent, it is no more."""
-
-    definition: Raw = ABSENT
-
-
-class TriggerFired(Struct, frozen=True, kw_only=True, tag="trigger.fired", omit_defaults=True):
-    """Something happened that a trigger waits for: a message, a request, or somebody fired it by hand.
-
-    ``key`` tells it apart from everything else that fires the trigger. ``kind`` is what the envelope says it was,
-    ``seq`` the place of a message in its stream. With a ``problem`` it starts nothing.
-
-    For a trigger that holds events back: ``path`` is the key that was looked for, ``group`` the value there,
-    ``ungrouped`` why there is none, ``size`` how many bytes the data are, wherever they are.
-    """
-
-    key: str
-    kind: str
-    data: Raw = ABSENT
-    seq: int = 0
-    problem: str = ""
-    path: str = ""
-    group: str = ""
-    ungrouped: str = ""
-    size: int = 0
-
-
 Outcome = StepSucceeded | StepFailed | StepContinued
 # Everything that a worker writes under a ticket, and whose nonce is checked.
-Answer = Outcome | StepPlanned | StepCalled | StepParked | RunContinued
+Answer = Outcome | StepPlanned | StepCalled | StepParked | RunContinued | UsageReported
 ANSWERS: Final = (
-    StepSucceeded, StepFailed, StepContinued, StepPlanned, StepCalled, StepParked, RunContinued,
+    StepSucceeded, StepFailed, StepContinued, StepPlanned, StepCalled, StepParked, RunContinued, UsageReported,
 )  # fmt: skip
 Fact = (
     RunStarted
@@ -317,11 +284,14 @@ Fact = (
     | StepCalled
     | StepParked
     | RunContinued
+    | UsageReported
     | SignalReceived
     | ApprovalDecided
     | EventReceived
     | RetryRequested
+    | BudgetRaised
     | ChildStarted
+    | ChildReported
     | ChildClosed
     | ControlDecided
     | GateGranted
@@ -342,8 +312,10 @@ AUTHORS: Final[dict[type, Author]] = {
     CancelRequested: "client",
     ApprovalDecided: "client",
     RetryRequested: "client",
+    BudgetRaised: "client",
     **dict.fromkeys(ANSWERS, "worker"),
     ChildStarted: "scheduler",
+    ChildReported: "scheduler",
     ChildClosed: "scheduler",
     ControlDecided: "scheduler",
     EventReceived: "scheduler",

@@ -15,6 +15,7 @@ from dagnats.core.graph import NOWHERE, Graph, Node
 from dagnats.core.limiting import gate_name
 from dagnats.core.run import Run
 from dagnats.core.state import (
+    BUDGET_EXCEEDED,
     HELD,
     NOBODY,
     OPEN,
@@ -62,7 +63,13 @@ def gates_asked(run: Run) -> set[str]:
 
 
 def explain(run: Run, around: Around) -> list[Reason]:
-    """A reason for each open step; of the items of a map, for those that are under way."""
+    """A reason for each open step; of the items of a map, for those that are under way.
+
+    Of a run that its budget has ended, what would let it go on.
+    """
+    if run.status == BUDGET_EXCEEDED and run.error is not None:
+        since = text_of_time(run.closed_ms)
+        return [Reason(step="", cause="budget", text=run.error.message, since=since)]
     if run.graph is None or run.closed:
         return []
     if run.status == PENDING:
@@ -82,6 +89,10 @@ def _reasons(
     step = node.step.id
     if state.status == PENDING:
         yield from _pending(run, graph, node)
+    elif state.in_line and run.over is not None:
+        until = text_of_time(run.over.until_ms)
+        text = f"the budget is used up; what is under way may end until {until}"
+        yield Reason(step=step, cause="budget", text=text, next_at=until)
     elif state.in_line:
         place = run.line.index(node.position) + 1
         most = graph.workflow.max_steps

@@ -9,14 +9,16 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from dagnats.core import admission
+from dagnats.core import admission, spending
 from dagnats.core import snapshot as snapshots
+from dagnats.core.budgets import replaced
 from dagnats.core.events import RunStarted
 from dagnats.core.graph import Graph
-from dagnats.core.model import ABSENT
+from dagnats.core.model import ABSENT, NOTHING_USED
 from dagnats.core.run import Run
 from dagnats.core.state import NOBODY, OPEN, PENDING, QUEUED, RUNNING, StepState
 from dagnats.core.table import Table
+from dagnats.core.timing import next_due
 
 
 class Fork(Struct, frozen=True, omit_defaults=True):
@@ -83,21 +85,22 @@ def begun(run: Run, graph: Graph, fact: RunStarted, at_ms: int) -> Run | None:
         armed_ms=0, closed_ms=0, error=None, failed_at=NOBODY, abandoned=False, epoch=0, opened=0,
         asked=False, priority=run.priority,
         parent="", parent_ticket="", detached=False, root=run.id, depth=0, previous="", chain=0,
-        forked=f"{fork.run}@{fork.at}",
+        forked=f"{fork.run}@{fork.at}", usage=NOTHING_USED, models={}, elsewhere=NOTHING_USED, raised={},
+        budget=replaced(graph.workflow.budget, fact.budget), shared=False, over=None,
     )  # fmt: skip
-    dues = [state.deadline_ms for state in steps if state.deadline_ms]
-    if begun_run.deadline_ms:
-        dues.append(begun_run.deadline_ms)
-    return replace(begun_run, armed_ms=min(dues, default=0))
+    begun_run = spending.clock_started(replace(begun_run, wall_due_ms=0), at_ms)
+    return replace(begun_run, armed_ms=next_due(begun_run, steps))
 
 
 def _moved(state: StepState, later: int) -> StepState:
-    """A step's waits, moved to the time at which the new run begins."""
+    """A step's waits, moved to the time at which the new run begins, which has used nothing."""
     if state.status == PENDING or state.status not in OPEN:
-        return state
+        return state if state.usage == NOTHING_USED else replace(state, usage=NOTHING_USED)
     return replace(
         state,
+        usage=NOTHING_USED,
         due_ms=state.due_ms + later if state.due_ms else 0,
         bound_ms=state.bound_ms + later if state.bound_ms else 0,
         since_ms=state.since_ms + later if state.since_ms else 0,
+        wall_due_ms=state.wall_due_ms + later if state.wall_due_ms else 0,
     )

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from dagnats.core import durations
+from dagnats.core.budgets import budget_problems, read_budget, write_budget
 from dagnats.core.model import LoopConfig, Problem
 from dagnats.core.problems import duration_problems
 from dagnats.core.reader import Reader
 from dagnats.limits import DURATION_MAX_MS, ITERATIONS_MAX
 
 LOOP_KEYS: Final = (
-    "max_iterations", "max_duration", "loop_delay", "budget_warn_at", "budget_force_at",
+    "max_iterations", "max_duration", "loop_delay", "budget", "budget_warn_at", "budget_force_at",
 )  # fmt: skip
 
 
@@ -24,6 +25,7 @@ def read_loop(reader: Reader, where: str, settings: Mapping[str, Any]) -> LoopCo
         loop_delay_ms=reader.duration(where, settings, "loop_delay"),
         budget_warn_at=reader.get(where, settings, "budget_warn_at", int, 0),
         budget_force_at=reader.get(where, settings, "budget_force_at", int, 0),
+        budget=read_budget(reader, where, settings),
     )
 
 
@@ -37,6 +39,8 @@ def write_loop(loop: LoopConfig) -> dict[str, Any]:
     for key in ("budget_warn_at", "budget_force_at"):
         if getattr(loop, key):
             data[key] = getattr(loop, key)
+    if loop.budget:
+        data["budget"] = write_budget(loop.budget)
     return data
 
 
@@ -48,3 +52,4 @@ def loop_problems(where: str, loop: LoopConfig | None) -> Iterator[Problem]:
     if loop is not None:
         yield from duration_problems(f"{where}.max_duration", loop.max_duration_ms, DURATION_MAX_MS)
         yield from duration_problems(f"{where}.loop_delay", loop.loop_delay_ms, DURATION_MAX_MS)
+        yield from budget_problems(f"{where}.budget", loop.budget)

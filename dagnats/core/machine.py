@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 
 from msgspec.structs import replace
 
-from dagnats.core import admission, apply, durations, fork, reopen, settle
+from dagnats.core import admission, apply, fork, reopen, settle, spending, timing
 from dagnats.core.checkpoints import superseded
 from dagnats.core.commands import (
     Abandon,
@@ -27,9 +27,12 @@ from dagnats.core.commands import (
     StartSuccessor,
     TellCaller,
     TellParent,
+    TellUsage,
 )
 from dagnats.core.draft import Draft
 from dagnats.core.events import (
+    BudgetRaised,
+    ChildReported,
     Event,
     Fact,
     GateChecked,
@@ -37,25 +40,25 @@ from dagnats.core.events import (
     RetryRequested,
     RunStarted,
     TimerFired,
+    UsageReported,
 )
 from dagnats.core.graph import Graph
 from dagnats.core.inputs import lookup_in
 from dagnats.core.kinds import KINDS, wait_for_event
 from dagnats.core.matching import wanted
+from dagnats.core.model import NOTHING_USED
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
 from dagnats.core.scope import Scope
 from dagnats.core.state import (
     CONTINUED,
     FAILED,
-    OPEN,
     PENDING,
     QUEUED,
     RUNNING,
     UNSTARTED,
     WAITING,
     StepError,
-    StepState,
     step_of_ticket,
     ticket_text,
 )
@@ -95,7 +98,9 @@ def advance(run: Run, event: Event) -> tuple[Run, list[Command]]:
     if isinstance(fact, TimerFired):
         # The server says it is due, whatever its clock; but nothing later was asked for.
         draft.at_ms = max(event.at_ms, min(fact.due_ms, run.armed_ms))
-        return _apply_timer(draft)
+        before, draft.run = draft.run, replace(draft.run, armed_ms=0)
+        timing.fired(draft)
+        return _conclude(draft, before, rearm=True)
     apply.fact(draft, fact)
     if not draft.changed and not draft.told and draft.ending is None and draft.run is seen:
         return seen, []
@@ -120,6 +125,8 @@ def outstanding(run: Run) -> list[Command]:
         return [*commands, *_closing(run)]
     if run.detached:
         commands.append(TellParent(run.id, started=True))
+    if run.shared and run.spent != NOTHING_USED:
+        commands.append(TellUsage(run.id, run.spent))
     if run.status == PENDING:
         return [*commands, *_watches(run, run.graph), admission.asks(run, run.graph)]
     for node in run.graph.nodes:
@@ -178,6 +185,7 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
     if fact.fork:
         return _branch(started, graph, fact, at_ms)
     started = replace(started, steps=graph.fresh, open=graph.counted)
+    started = spending.begun(started, graph, fact)
     draft = Draft(started, graph, at_ms)
     problem = _input_problem(started, graph)
     if problem:
@@ -185,6 +193,7 @@ def _start(run: Run, fact: RunStarted, at_ms: int) -> tuple[Run, list[Command]]:
         return _conclude(draft, started)
     if graph.workflow.limits:
         return _ask(started)
+    draft.run = spending.clock_started(started, at_ms)
     settle.begin(draft)
     after, commands = _conclude(draft, started)
     if after.closed:
@@ -248,6 +257,7 @@ def _admitted(run: Run, graph: Graph, at_ms: int) -> tuple[Run, list[Command]]:
     """The gate of its workflow lets the run begin, or go on: its time runs from here."""
     limit = graph.workflow.timeout_ms
     going = replace(run, status=RUNNING, deadline_ms=at_ms + limit if limit else 0)
+    going = spending.clock_started(going, at_ms)
     if run.opened:
         return _conclude(reopen.resumed(run, graph, at_ms), run, rearm=True)
     draft = Draft(going, graph, at_ms)
@@ -259,32 +269,22 @@ def _admitted(run: Run, graph: Graph, at_ms: int) -> tuple[Run, list[Command]]:
 
 
 def _reopen(run: Run, graph: Graph, fact: Fact, at_ms: int) -> tuple[Run, list[Command]]:
-    """A closed run absorbs everything but the request to go on."""
-    if not isinstance(fact, RetryRequested):
+    """A closed run absorbs everything but the request to go on, and what its handlers had used."""
+    if isinstance(fact, UsageReported | ChildReported):
+        draft = Draft(run, graph, at_ms)
+        apply.used(draft, fact)
+        after = replace(draft.result(), over=run.over)
+        return after, list(spending.told(run, after))
+    if not isinstance(fact, RetryRequested | BudgetRaised):
+        return run, []
+    opened = reopen.opens(run, fact)
+    if opened is None:
         return run, []
     if graph.workflow.limits:
-        waiting = reopen.waiting(run, fact)
-        return (run, []) if waiting is None else (waiting, outstanding(waiting))
-    draft = reopen.reopened(run, graph, fact, at_ms)
-    if draft is None:
-        return run, []
-    after, commands = _conclude(draft, run, rearm=True)
+        waiting = reopen.waiting(opened)
+        return waiting, outstanding(waiting)
+    after, commands = _conclude(reopen.resumed(opened, graph, at_ms), run, rearm=True)
     return after, [OpenRun(run.id, fact.epoch), *_watches(after, graph), *commands]
-
-
-def _apply_timer(draft: Draft) -> tuple[Run, list[Command]]:
-    """The one timer fired: do everything that is due, then arm for what comes next."""
-    run = draft.run
-    before, draft.run = run, replace(run, armed_ms=0)
-    if run.deadline_ms and draft.at_ms >= run.deadline_ms:
-        limit = durations.text_of_ms(draft.graph.workflow.timeout_ms)
-        settle.fail(draft, StepError(f"timeout: the run took longer than {limit}", "timeout"))
-        return _conclude(draft, before, rearm=True)
-    for node in draft.graph.nodes:
-        state = run.steps[node.position]
-        if state.status in OPEN and 0 < state.deadline_ms <= draft.at_ms:
-            settle.move(draft, node, KINDS[node.step.kind].on_due(draft.scope(node)))
-    return _conclude(draft, before, rearm=True)
 
 
 # -- concluding ------------------------------------------------------------------------------------
@@ -295,9 +295,10 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     if draft.ending is not None:
         closed = settle.close(draft, draft.ending)
         gone = [*_dropped(before, closed, draft), *admission.left(before, closed, draft)]
-        return closed, [*gone, *_closing(closed, draft.changed)]
+        told = spending.told(before, closed)
+        return closed, [*gone, *told, *_closing(closed, draft.changed)]
     after = draft.result()
-    due = _next_due(after, draft, everywhere=rearm)
+    due = timing.next_due(after, after.steps if rearm else draft.changed.values())
     arm = due != 0 and (after.armed_ms == 0 or due < after.armed_ms)
     if arm:
         after = replace(after, armed_ms=due)
@@ -307,18 +308,10 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     commands.extend(_told(after, draft))
     commands.extend(_dropped(before, after, draft))
     commands.extend(admission.left(before, after, draft))
+    commands.extend(spending.told(before, after))
     if arm:
         commands.append(ArmTimer(after.id, due))
     return after, commands
-
-
-def _next_due(run: Run, draft: Draft, *, everywhere: bool) -> int:
-    """The earliest deadline among what moved, or of the whole run."""
-    states: Iterable[StepState] = run.steps if everywhere else draft.changed.values()
-    dues = [state.deadline_ms for state in states if state.deadline_ms]
-    if run.deadline_ms:
-        dues.append(run.deadline_ms)
-    return min(dues, default=0)
 
 
 def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:

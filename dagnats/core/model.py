@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 
 from dagnats.limits import (
     APPROVAL_MAX_MS,
+    BUDGET_SOFT_DEFAULT,
     DURATION_MAX_MS,
     MAP_ITEMS_DEFAULT,
     PLAN_STEPS_MAX,
@@ -81,14 +82,56 @@ class Condition(Struct, frozen=True):
     value: Any
 
 
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was used: ``reports`` of handlers, added up. ``usd_nano`` are billionths of a US dollar."""
+
+    reports: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd_nano: int = 0
+    iterations: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Those that went in, and those that came out."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            reports=self.reports + other.reports,
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            usd_nano=self.usd_nano + other.usd_nano,
+            iterations=self.iterations + other.iterations,
+        )
+
+
+NOTHING_USED: Final = Usage()
+
+
+class Budget(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run, or a loop, may use; 0 is no bound.
+
+    ``tokens`` are those that go in and those that come out, ``wall_ms`` counts from the beginning of the run or the
+    loop, ``iterations`` are those of agent loops. From the part ``soft`` of any of them on, handlers are warned.
+    """
+
+    usd_nano: int = 0
+    tokens: int = 0
+    wall_ms: int = 0
+    iterations: int = 0
+    soft: float = BUDGET_SOFT_DEFAULT
+
+
 class LoopConfig(Struct, frozen=True, kw_only=True, tag="agent_loop", omit_defaults=True):
-    """The bounds of an agent loop. The two budget fields are hints that only the handler reads."""
+    """The bounds of an agent loop. ``budget_warn_at`` and ``budget_force_at`` are hints that only the handler reads."""
 
     max_iterations: int
     max_duration_ms: int = 0
     loop_delay_ms: int = 0
     budget_warn_at: int = 0
     budget_force_at: int = 0
+    budget: Budget | None = None
 
 
 class MapConfig(Struct, frozen=True, kw_only=True, tag="map", omit_defaults=True):
@@ -254,7 +297,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
 
     ``sticky`` says whether a run's steps prefer (``soft``) or need (``hard``) the worker that did its first.
     ``limits`` are of its runs, ``priority`` says which of them go first, ``max_steps`` bounds the steps of one run that
-    are queued or running (0: any number).
+    are queued or running (0: any number). ``budget`` is of each of its runs, and shared by the runs that they start.
     """
 
     name: str
@@ -268,6 +311,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     max_steps: int = 0
     priority: Priority | None = None
+    budget: Budget | None = None
     output: Any = None
     input_schema: Any = None
     output_schema: Any = None

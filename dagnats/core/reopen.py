@@ -1,4 +1,6 @@
-"""Opening a failed run again, at the step that failed: what was done stays done.
+"""Opening a run again: a failed one at the step that failed, one that its budget ended where it was.
+
+What was done stays done.
 
 The step that failed, and those that were cut off by its failure, begin a new attempt with their whole retry
 budget; what had not begun waits as before. The run's own time begins anew.
@@ -8,13 +10,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from dagnats.core import settle
+from dagnats.core import settle, spending
 from dagnats.core.draft import Draft
-from dagnats.core.events import RetryRequested
+from dagnats.core.events import BudgetRaised, RetryRequested
 from dagnats.core.graph import NOWHERE, Graph, Node
 from dagnats.core.model import ABSENT
 from dagnats.core.run import Run
 from dagnats.core.state import (
+    BUDGET_EXCEEDED,
     CANCELLED,
     FAILED,
     NOBODY,
@@ -31,6 +34,8 @@ def refusal(run: Run) -> str:
     """Why a run cannot be opened again; empty when it can."""
     if not run.closed:
         return f"it is {run.status}"
+    if run.status == BUDGET_EXCEEDED:
+        return f"its budget is used up; give it more with `dagnats run raise {run.id}`"
     if run.status != FAILED:
         return f"it is {run.status}, and only failed runs can go on from where they failed"
     if run.graph is None:
@@ -40,31 +45,34 @@ def refusal(run: Run) -> str:
     return ""
 
 
-def reopened(run: Run, graph: Graph, fact: RetryRequested, at_ms: int) -> Draft | None:
-    """The run as it goes on, still to be settled; None when it cannot, or was opened by another request."""
-    if refusal(run) or fact.epoch != run.epoch + 1:
+def opens(run: Run, fact: RetryRequested | BudgetRaised) -> Run | None:
+    """The run, to be opened again; None when it cannot, or was opened by another request."""
+    if fact.epoch != run.epoch + 1:
         return None
-    return resumed(replace(run, epoch=fact.epoch, opened=fact.epoch), graph, at_ms)
+    if isinstance(fact, BudgetRaised):
+        if run.status != BUDGET_EXCEEDED or spending.refusal(run, fact.step):
+            return None
+        run = spending.raised(run, fact)
+    elif refusal(run):
+        return None
+    return replace(run, epoch=fact.epoch, opened=fact.epoch)
 
 
-def waiting(run: Run, fact: RetryRequested) -> Run | None:
-    """The run as it waits to be let in again; it keeps how it had failed until then."""
-    if refusal(run) or fact.epoch != run.epoch + 1:
-        return None
+def waiting(run: Run) -> Run:
+    """A run that is opened again, as it waits to be let in; it keeps how it had ended until then."""
     return replace(
-        run, status=PENDING, epoch=fact.epoch, opened=fact.epoch, closed_ms=0, abandoned=False, armed_ms=0,
-        deadline_ms=0, output=ABSENT, asked=True,
+        run, status=PENDING, closed_ms=0, abandoned=False, armed_ms=0, deadline_ms=0, output=ABSENT, asked=True,
     )  # fmt: skip
 
 
 def resumed(run: Run, graph: Graph, at_ms: int) -> Draft:
-    """A run that had failed goes on, still to be settled."""
+    """A run that is opened again goes on, still to be settled."""
     limit = graph.workflow.timeout_ms
     opened = replace(
         run, status=RUNNING, error=None, failed_at=NOBODY, output=ABSENT, closed_ms=0, abandoned=False,
-        armed_ms=0, line=(), active=0, deadline_ms=at_ms + limit if limit else 0,
+        armed_ms=0, line=(), active=0, over=None, deadline_ms=at_ms + limit if limit else 0,
     )  # fmt: skip
-    draft = Draft(opened, graph, at_ms)
+    draft = Draft(spending.clock_started(opened, at_ms), graph, at_ms)
     failed_at = _causes(run, graph)
     begin = [node for node in graph.nodes if _revive(draft, run, node, failed_at)]
     for node in graph.nodes:

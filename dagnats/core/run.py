@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from dagnats.core.graph import Graph, Grown
-from dagnats.core.model import ABSENT
+from dagnats.core.model import ABSENT, NOTHING_USED, Budget, Usage
 from dagnats.core.state import CLOSED, UNSTARTED, StepError, StepState
 from dagnats.core.table import Table
 
@@ -16,6 +16,17 @@ class Saga(Struct, frozen=True, omit_defaults=True):
     left: tuple[int, ...]
     trigger: int
     error: StepError
+
+
+class Over(Struct, frozen=True, omit_defaults=True):
+    """A budget that is exceeded: the loop's at ``step``, or the run's; ``what`` is a field of ``Budget``.
+
+    What is under way may end until ``until_ms``; nothing new begins.
+    """
+
+    step: str
+    what: str
+    until_ms: int
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -33,6 +44,11 @@ class Run(Struct, frozen=True, kw_only=True):
     ``forked`` the run and place whose history it shares. ``asked`` says that the gate of its workflow knows of
     it, ``priority`` by how many seconds it goes before others. ``line`` are the positions that wait for room
     among the steps that the run may have under way, ``active`` how many are.
+
+    ``budget`` is the run's own, ``raised`` what was added to budgets since, by step ("" for the run's). ``usage`` is
+    what its own handlers reported, by model in ``models``; ``elsewhere`` what was used before it, in the runs that
+    it continues, and in its children. ``shared``: its parent is told, because its budget counts them. ``over`` is the
+    budget that is exceeded, ``wall_due_ms`` when the time of its own is over.
     """
 
     id: str
@@ -76,6 +92,19 @@ class Run(Struct, frozen=True, kw_only=True):
     priority: int = 0
     line: tuple[int, ...] = ()
     active: int = 0
+    budget: Budget | None = None
+    raised: dict[str, Budget] = {}
+    usage: Usage = NOTHING_USED
+    models: dict[str, Usage] = {}
+    elsewhere: Usage = NOTHING_USED
+    shared: bool = False
+    over: Over | None = None
+    wall_due_ms: int = 0
+
+    @property
+    def spent(self) -> Usage:
+        """All that its budget counts."""
+        return self.usage + self.elsewhere if self.elsewhere is not NOTHING_USED else self.usage
 
     @property
     def closed(self) -> bool:

@@ -11,7 +11,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dagnats.core.commands import ArmTimer
-from dagnats.core.events import Event, StartCancelled, StartScheduled, TimerFired
+from dagnats.core.entities import StartCancelled, StartScheduled
+from dagnats.core.events import Event, TimerFired
 
 SCHEDULED: Final = "scheduled"
 CANCELLED: Final = "cancelled"

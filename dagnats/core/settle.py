@@ -18,7 +18,7 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core import admission, saga, signals
+from dagnats.core import admission, saga, signals, spending
 from dagnats.core.conditions import holds
 from dagnats.core.draft import Draft, Ending
 from dagnats.core.graph import NOWHERE, Node
@@ -56,11 +56,12 @@ def settle(draft: Draft) -> None:
     while draft.ending is None:
         while draft.worklist and draft.ending is None:
             _settle_one(draft, draft.worklist.pop())
-        if draft.graph.workflow.max_steps and draft.ending is None:
+        if draft.ending is None and admission.in_line(draft):
             admission.fill(draft)
             if draft.worklist:  # one could not say what it asks of its gate
                 continue
         if draft.ending is not None or draft.open:
+            spending.settled(draft)
             return
         _complete(draft)
 
@@ -125,7 +126,7 @@ def move(draft: Draft, node: Node, following: Next) -> None:
     was = draft[node.position]
     before = was.owned
     draft.move(node.position, following)
-    if node.gate or draft.graph.workflow.max_steps:
+    if node.gate or draft.graph.workflow.max_steps or draft.run.over:
         admission.hold(draft, node, was)
     after = draft[node.position].owned
     if after is None or after is before:
@@ -249,7 +250,7 @@ def close(draft: Draft, ending: Ending) -> Run:
     output = draft.output if status == COMPLETED else ABSENT
     return draft.result(
         status=status, error=error, output=output, failed_at=failed_at, abandoned=abandoned,
-        closed_ms=draft.at_ms, armed_ms=0, saga=None, waits={},
+        closed_ms=draft.at_ms, armed_ms=0, saga=None, waits={}, wall_due_ms=0,
     )  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dagnats.core.graph import Graph, Grown, grow
-from dagnats.core.model import ABSENT
-from dagnats.core.run import Run, Saga
+from dagnats.core.model import ABSENT, NOTHING_USED, Budget, Usage
+from dagnats.core.run import Over, Run, Saga
 from dagnats.core.state import StepError, StepState
 from dagnats.core.table import Table
 
@@ -58,6 +58,14 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int = 0
     line: tuple[int, ...] = ()
     active: int = 0
+    budget: Budget | None = None
+    raised: dict[str, Budget] = {}
+    usage: Usage = NOTHING_USED
+    models: dict[str, Usage] = {}
+    elsewhere: Usage = NOTHING_USED
+    shared: bool = False
+    over: Over | None = None
+    wall_due_ms: int = 0
 
 
 _COPIED = tuple(name for name in Snapshot.__struct_fields__ if name not in ("version", "steps"))

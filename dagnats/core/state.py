@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Raw, Struct
 
-from dagnats.core.model import ABSENT
+from dagnats.core.model import ABSENT, NOTHING_USED, Usage
 
 # -- steps -----------------------------------------------------------------------------------------
 PENDING: Final = "pending"  # a step waits for its parents, a run for the gate of its workflow
@@ -28,7 +28,10 @@ RUNNING: Final = "running"
 COMPENSATED: Final = "compensated"  # failed, and everything that was done was undone
 COMPENSATE_FAILED: Final = "compensate_failed"
 CONTINUED: Final = "continued"  # as a new run, its successor
-CLOSED: Final = frozenset({COMPLETED, FAILED, CANCELLED, COMPENSATED, COMPENSATE_FAILED, CONTINUED})
+BUDGET_EXCEEDED: Final = "budget_exceeded"  # it goes on when somebody raises its budget
+CLOSED: Final = frozenset(
+    {COMPLETED, FAILED, CANCELLED, COMPENSATED, COMPENSATE_FAILED, CONTINUED, BUDGET_EXCEEDED}
+)
 
 NOBODY: Final = -1  # no position
 
@@ -70,6 +73,9 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     value that an event must have, ``votes`` who has approved, ``cause`` the owned step whose failure
     failed this one, ``caller`` in which attempt of its caller a durable call was made, ``called_by``
     the worker that waits for it.
+
+    ``usage`` is what the step has used, with all that it owns and its child; ``reports`` how many were counted
+    under the ticket in force, ``wall_due_ms`` when the time of a loop's budget is over.
     """
 
     status: str = PENDING
@@ -96,10 +102,20 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     cause: int = NOBODY
     caller: int = 0
     called_by: str = ""
+    usage: Usage = NOTHING_USED
+    reports: int = 0
+    wall_due_ms: int = 0
 
     @property
     def deadline_ms(self) -> int:
         """The earliest moment at which this step needs the engine; 0 for never."""
+        if not self.wall_due_ms or self.status not in (HELD, QUEUED, WAITING):
+            return self.own_due_ms
+        return min(self.own_due_ms or self.wall_due_ms, self.wall_due_ms)
+
+    @property
+    def own_due_ms(self) -> int:
+        """The same, without the budget."""
         if self.status == WAITING and self.due_ms:
             return min(self.due_ms, self.bound_ms) if self.bound_ms else self.due_ms
         return self.bound_ms if self.status in (HELD, QUEUED, WAITING) else 0

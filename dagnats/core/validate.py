@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from dagnats.core.budgets import budget_problems
 from dagnats.core.control import bare_name
 from dagnats.core.kinds import KINDS
 from dagnats.core.limiting import limit_problems, priority_problems
@@ -94,6 +95,7 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
     )
     if workflow.priority:
         yield from priority_problems(workflow.priority)
+    yield from budget_problems("workflow.budget", workflow.budget)
     for key in ("input_schema", "output_schema"):
         problem = schema_problem(getattr(workflow, key))
         if problem:

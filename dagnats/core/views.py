@@ -7,13 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from msgspec import Raw, Struct
 
+from dagnats.core.budgets import raised_by, usd_of, write_budget
 from dagnats.core.commands import child_run_id, successor_run_id
 from dagnats.core.graph import NOWHERE, Graph
-from dagnats.core.model import ABSENT, ChildConfig, ControlConfig, EventConfig, SignalConfig, Step
+from dagnats.core.model import (
+    ABSENT,
+    NOTHING_USED,
+    ChildConfig,
+    ControlConfig,
+    EventConfig,
+    SignalConfig,
+    Step,
+    Usage,
+)
 from dagnats.core.run import Run
 from dagnats.core.state import (
     COMPLETED,
@@ -60,6 +71,17 @@ class AtWork(Struct, frozen=True, omit_defaults=True):
     detail: Raw = ABSENT
 
 
+class UsageView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was used: ``reports`` of handlers, tokens, US dollars, iterations of agent loops; by model if known."""
+
+    reports: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0
+    iterations: int = 0
+    models: dict[str, UsageView] = {}
+
+
 class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A step: ``attempt`` of ``attempts``, ``iteration`` (executions so far) of ``max_iterations``.
 
@@ -89,10 +111,11 @@ class StepView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     items: ItemsView | None = None
     waits_for: str = ""
     child_run_id: str = ""
+    usage: UsageView | None = None
 
 
 class RunView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run as it is now."""
+    """A run as it is now. ``usage`` is what its budget counts: of its own handlers, by model, and of its children."""
 
     run_id: str
     workflow: str
@@ -114,6 +137,8 @@ class RunView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     successor: str = ""
     forked: str = ""
     epoch: int = 0
+    usage: UsageView | None = None
+    budget: dict[str, Any] = {}
     steps: list[StepView] = []
 
     @property
@@ -186,6 +211,8 @@ def view_run(run: Run, running: Mapping[str, AtWork] | None = None, now_ms: int 
         successor=successor_run_id(run.id) if run.status == CONTINUED else "",
         forked=run.forked,
         epoch=run.epoch,
+        usage=view_usage(run.spent, run.models),
+        budget=write_budget(raised_by(run.budget, run.raised.get(""))) if run.budget else {},
         steps=steps,
     )
 
@@ -227,6 +254,22 @@ def _view_step(
         items=_view_items(run, state.owned) if state.owned else None,
         waits_for=waits_for(graph, step, state) if state.status == WAITING else "",
         child_run_id=_child_of(run.id, step, state, ticket_text(step.id, state)),
+        usage=view_usage(state.usage),
+    )
+
+
+def view_usage(used: Usage, models: Mapping[str, Usage] = MappingProxyType({})) -> UsageView | None:
+    """What was used, for people; None for nothing."""
+    if used == NOTHING_USED:
+        return None
+    named = {name: view for name, each in models.items() if name and (view := view_usage(each))}
+    return UsageView(
+        reports=used.reports,
+        input_tokens=used.input_tokens,
+        output_tokens=used.output_tokens,
+        usd=usd_of(used.usd_nano),
+        iterations=used.iterations,
+        models=named,
     )
 
 

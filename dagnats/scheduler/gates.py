@@ -20,15 +20,8 @@ from dagnats.core.commands import (
     LeaveGate,
     RefuseTicket,
 )
-from dagnats.core.events import (
-    CancelRequested,
-    Event,
-    GateAsked,
-    GateChecked,
-    GateGranted,
-    GateLeft,
-    GateRefused,
-)
+from dagnats.core.entities import GateAsked, GateLeft
+from dagnats.core.events import CancelRequested, Event, GateChecked, GateGranted, GateRefused
 from dagnats.core.gates import stored
 from dagnats.core.gates.gate import Gate, GateCommand
 from dagnats.core.run import Run

@@ -17,12 +17,15 @@ from msgspec import Struct
 from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, LeaveGate
 from dagnats.core.events import (
+    BudgetRaised,
+    ChildReported,
     Event,
     GateChecked,
     GateGranted,
     RetryRequested,
     RunStarted,
     StepCalled,
+    UsageReported,
 )
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
@@ -58,7 +61,9 @@ from dagnats.wire.messages import CancelledNotice
 log = logging.getLogger("dagnats.scheduler")
 
 # A gate may not have heard of the end yet.
-_HEARD_AFTER_THE_END = (RetryRequested, GateGranted, GateChecked)
+_HEARD_AFTER_THE_END = (
+    RetryRequested, BudgetRaised, UsageReported, ChildReported, GateGranted, GateChecked,
+)  # fmt: skip
 _BUSY = 5  # a run that never rests is saved less often: writing a snapshot costs what it holds
 
 

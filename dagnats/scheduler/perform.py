@@ -27,6 +27,7 @@ from dagnats.core.commands import (
     StartSuccessor,
     TellCaller,
     TellParent,
+    TellUsage,
 )
 from dagnats.core.inputs import NULL
 from dagnats.core.model import ApprovalConfig, PlannerConfig, RespondConfig, Step
@@ -83,7 +84,7 @@ class Performer:
                 return await self._asked(run, command)
             case Respond():
                 return [await self._response(run, command)]
-            case StartChild() | CancelChild() | TellParent() | StartSuccessor():
+            case StartChild() | CancelChild() | TellParent() | TellUsage() | StartSuccessor():
                 return [await self._relatives.message(run, command)]
             case Abandon() | AwaitEvent() | ForgetEvent() | DropCheckpoint() | TellCaller():
                 return self._effects(run, command)
@@ -236,6 +237,7 @@ class Performer:
             error=run.error,
             started_ms=run.started_ms,
             closed_ms=run.closed_ms,
+            usage=run.models,
         )
         return Append(subject, encode(mark), command.id)
 

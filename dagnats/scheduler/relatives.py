@@ -9,13 +9,20 @@ from __future__ import annotations
 from msgspec import Raw
 
 from dagnats import payloads
-from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellParent
+from dagnats.core import budgets
+from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellParent, TellUsage
 from dagnats.core.control import foreign
-from dagnats.core.events import CancelRequested, ChildClosed, ChildStarted, RunStarted
+from dagnats.core.events import (
+    CancelRequested,
+    ChildClosed,
+    ChildReported,
+    ChildStarted,
+    RunStarted,
+)
 from dagnats.core.inputs import NULL, step_input
-from dagnats.core.model import ABSENT, ChildConfig
+from dagnats.core.model import ABSENT, Budget, ChildConfig
 from dagnats.core.run import Run
-from dagnats.core.state import FAILED
+from dagnats.core.state import FAILED, step_of_ticket
 from dagnats.core.templates import PathMissing
 from dagnats.core.triggers.model import is_trigger
 from dagnats.errors import InvariantBroken
@@ -38,7 +45,7 @@ class Relatives:
         return subjects.fact(subjects.partition_of(run, self._partitions), run, author)
 
     async def message(
-        self, run: Run, command: StartChild | CancelChild | TellParent | StartSuccessor
+        self, run: Run, command: StartChild | CancelChild | TellParent | TellUsage | StartSuccessor
     ) -> Append:
         """The fact that another run is to have."""
         match command:
@@ -49,6 +56,9 @@ class Relatives:
                 return Append(self._subject(command.child, "client"), encode(fact), command.id)
             case TellParent():
                 return await self._tell_parent(run, command)
+            case TellUsage():
+                told = ChildReported(ticket=run.parent_ticket, child=run.id, usage=command.usage)
+                return Append(self._subject(run.parent, "scheduler"), encode(told), command.id)
             case StartSuccessor():
                 return await self._continue(run, command)
 
@@ -92,8 +102,16 @@ class Relatives:
             detached=detached,
             root=run.root or run.id,
             depth=run.depth + 1,
+            cap=self._cap(run, ticket),
         )
         return Append(self._subject(child, "client"), encode(started), f"{child}:start")
+
+    def _cap(self, run: Run, ticket: str) -> Budget | None:
+        """What is left of the budgets of the step that starts a run."""
+        if run.graph is None:
+            return None
+        position = run.graph.index[step_of_ticket(ticket)]
+        return budgets.cap_of(run, run.graph, position, run.steps[position].began_ms)
 
     async def _tell_parent(self, run: Run, command: TellParent) -> Append:
         subject = self._subject(run.parent, "scheduler")
@@ -115,6 +133,7 @@ class Relatives:
     async def _continue(self, run: Run, command: StartSuccessor) -> Append:
         """The successor's first fact: the workflow as it is registered now, else as this run had it."""
         current = await self._registry.current(run.workflow)
+        budget, used = budgets.carried(run)
         started = RunStarted(
             workflow=run.workflow,
             definition=current.definition if current else run.definition,
@@ -130,5 +149,8 @@ class Relatives:
             depth=run.depth,
             previous=run.id,
             chain=run.chain + 1,
+            budget=budget,
+            used=used,
+            raised=run.raised,
         )
         return Append(self._subject(command.successor, "client"), encode(started), command.id)

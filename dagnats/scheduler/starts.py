@@ -81,5 +81,6 @@ class Starts:
         fact = RunStarted(
             workflow=asked.workflow, definition=current.definition if current else asked.definition,
             input=asked.input, metadata=asked.metadata, tags=asked.tags, key=asked.key, start=asked.start,
+            priority=asked.priority, budget=asked.budget,
         )  # fmt: skip
         return Append(subject, encode(fact), f"{command.run}:start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
+from dagnats.core.budgets import allowances
 from dagnats.core.calls import call_key
 from dagnats.core.graph import Node
 from dagnats.core.inputs import NULL, step_input
@@ -46,6 +47,7 @@ def ticket_message(run: Run, position: int, secret: bytes, partition: int) -> Ta
         error=state.error.message if state.error else "",
         budget_warn_at=loop.budget_warn_at if loop else 0,
         budget_force_at=loop.budget_force_at if loop else 0,
+        budgets=tuple(allowances(run, run.graph, run.steps, position)),
         kind=step.kind,
         calls=tuple(recorded_calls(run, state)),
         epoch=run.epoch,

@@ -13,13 +13,8 @@ from msgspec.structs import replace
 
 from dagnats import payloads
 from dagnats.clock import Clock
-from dagnats.core.events import (
-    CancelRequested,
-    ChildClosed,
-    Event,
-    RunStarted,
-    TriggerSet,
-)
+from dagnats.core.entities import TriggerSet
+from dagnats.core.events import CancelRequested, ChildClosed, Event, RunStarted
 from dagnats.core.schemas import schema_violation
 from dagnats.core.state import COMPLETED, FAILED
 from dagnats.core.templates import PathMissing

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from dagnats import payloads
-from dagnats.core.events import TriggerFired
+from dagnats.core.entities import TriggerFired
 from dagnats.core.model import ABSENT
 from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.fold import TriggerState

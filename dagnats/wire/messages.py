@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from dagnats.core.model import ABSENT
+from dagnats.core.budgets import Allowance
+from dagnats.core.model import ABSENT, Usage
 from dagnats.core.state import StepError
 
 _BLOCK_BYTES: Final = 64  # SHA-256
@@ -39,7 +40,7 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     iteration's durable calls, ``history`` how many facts the run has, ``epoch`` the run's: a notice that takes
     tickets back names the last epoch it means. ``control``: the handler may use the control plane. Of a
     ``sticky`` run (``soft`` or ``hard``), ``worker`` names whom it is bound to; who else is given the ticket
-    hands it over.
+    hands it over. ``budgets`` are those that count what the handler uses, as they stood when it was dispatched.
     """
 
     ticket: str
@@ -64,6 +65,7 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     worker: str = ""
     budget_warn_at: int = 0
     budget_force_at: int = 0
+    budgets: tuple[Allowance, ...] = ()
     kind: str = "task"
     calls: tuple[CallResult, ...] = ()
     epoch: int = 0
@@ -76,7 +78,8 @@ class TaskMessage(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a run ended (one of ``core.state.CLOSED``), or ``running``: it had, and was opened again.
 
-    ``successor`` is the run that continues it, ``epoch`` the run's. Times are the log's.
+    ``successor`` is the run that continues it, ``epoch`` the run's. Times are the log's. ``usage`` is what its
+    handlers had reported by then, by model.
     """
 
     status: str
@@ -87,6 +90,7 @@ class ClosedMark(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: StepError | None = None
     started_ms: int = 0
     closed_ms: int = 0
+    usage: dict[str, Usage] = {}
 
 
 class ScheduledRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

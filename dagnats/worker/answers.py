@@ -20,7 +20,8 @@ from dagnats.core.events import (
     StepSucceeded,
 )
 from dagnats.core.model import ABSENT
-from dagnats.errors import InvalidInput, PayloadTooLarge
+from dagnats.core.state import BUDGET_EXCEEDED
+from dagnats.errors import BudgetExceeded, InvalidInput, PayloadTooLarge
 from dagnats.limits import CHECKPOINT_INLINE_BYTES, ERROR_SIZE_MAX_BYTES
 from dagnats.outcome import UNSET, Continue, ContinueAsNew, Fail, Parked, Plan, Retry
 from dagnats.ports import Blobs
@@ -148,6 +149,8 @@ class Answering:
         name = type(error).__name__
         if isinstance(error, Fail):
             return self.failed(message, error.reason, "non_retriable", ran_ms, error)
+        if isinstance(error, BudgetExceeded) and error.facts.get("run_id") == message.run:
+            return self.failed(message, error.message, BUDGET_EXCEEDED, ran_ms, error)
         if isinstance(error, Retry):
             text = error.reason or "the handler asked to be tried again"
             if error.after_ms is None:

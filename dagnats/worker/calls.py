@@ -105,7 +105,7 @@ class Callers:
         """
         what = f"input of call {n}"
         payloads.refuse_forged(input, what)
-        given = await _outlast(lambda: payloads.offload(self._outside.blobs, input, what))
+        given = await outlast(lambda: payloads.offload(self._outside.blobs, input, what))
         # The engine fetches what a call is given: its key is of that, and not of a reference.
         question = _Question(message, n, step, given, call_key(step, input))
         # Whether a failure is this attempt's, or one before's, only the run knows: it is asked again.
@@ -115,7 +115,7 @@ class Callers:
         if known is None:
             known = await self._made(question, park=park)
         result = known.output or Raw(b"null")
-        output = await _outlast(lambda: payloads.restore(self._outside.blobs, result))
+        output = await outlast(lambda: payloads.restore(self._outside.blobs, result))
         return replace(known, output=output)
 
     async def _made(self, question: _Question, *, park: bool) -> CallResult:
@@ -161,7 +161,7 @@ class Callers:
         again = f":{question.key}:{turn}" if turn else ""
         name = f"{message.run}/{message.ticket}:call:{n}{again}"
         append = Append(message.answer_to, encode(fact), name)
-        [stored] = await _outlast(lambda: self._outside.log.append([append]))
+        [stored] = await outlast(lambda: self._outside.log.append([append]))
         return stored.duplicate
 
     async def _settled(self, question: _Question, future: asyncio.Future[CallResult]) -> CallResult:
@@ -218,7 +218,7 @@ class Callers:
             return None
 
 
-async def _outlast(ask: Callable[[], Awaitable[T]]) -> T:
+async def outlast(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until it is answered: an outage costs a handler time, and no attempt."""
     while True:
         try:
@@ -226,7 +226,7 @@ async def _outlast(ask: Callable[[], Awaitable[T]]) -> T:
         except PayloadGone:
             raise
         except (OutsideError, TimeoutError) as problem:
-            log.warning("a durable call waits: %s", problem)
+            log.warning("a handler waits for the server: %s", problem)
             await asyncio.sleep(_RETRY_S)
 
 

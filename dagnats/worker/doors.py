@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from dagnats import payloads
 from dagnats.context import SavedCheckpoint
-from dagnats.ports import Outside
+from dagnats.core.events import UsageReported
+from dagnats.ports import Append, Outside
 from dagnats.signalling import send_signal
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 from dagnats.wire.messages import StartedNotice, TaskMessage
-from dagnats.worker.calls import Callers
+from dagnats.worker.calls import Callers, outlast
 
 _saved = msgspec.json.Decoder(SavedCheckpoint)
 
@@ -47,6 +49,12 @@ class WorkerDoors:
     async def send_signal(self, run: str, name: str, payload: Raw) -> None:
         """Send data to a run."""
         await send_signal(self._outside, run, name, payload)
+
+    async def report_usage(self, message: TaskMessage, fact: UsageReported) -> None:
+        """Store, however long it takes: it was used, and must be counted."""
+        name = f"{message.run}/{message.ticket}:used:{fact.n}"
+        append = Append(message.answer_to, encode(replace(fact, worker=self._worker)), name)
+        await outlast(lambda: self._outside.log.append([append]))
 
     async def heartbeat(self, message: TaskMessage, detail: Raw) -> None:
         """Tell watchers that the handler is still at it."""

@@ -210,6 +210,7 @@ class Tickets:
             loop,
             self._readers[task.name],
             Emitter(self._outside, message, delivery).open(),
+            _log_clock(self._clock, delivery),
         )
         if task.signature.context is not None:
             arguments[task.signature.context] = context
@@ -312,6 +313,12 @@ class Tickets:
     def close(self) -> None:
         """Let threads go."""
         self._threads.close()
+
+
+def _log_clock(clock: Clock, delivery: Delivery) -> Callable[[], float]:
+    """The log's time, whatever this machine's clock says: that of the delivery, and what has passed since."""
+    ahead_ms = delivery.at_ms - clock.monotonic_ms()
+    return lambda: clock.monotonic_ms() + ahead_ms
 
 
 def deliveries_max(message: TaskMessage) -> float:

@@ -16,6 +16,7 @@ from dagnats.core import state as states
 from dagnats.core.admission import run_ticket
 from dagnats.core.events import (
     ApprovalDecided,
+    BudgetRaised,
     CancelRequested,
     Event,
     Fact,
@@ -28,11 +29,13 @@ from dagnats.core.events import (
     StepFailed,
     StepSucceeded,
     TimerFired,
+    UsageReported,
 )
 from dagnats.core.graph import compile_graph
 from dagnats.core.machine import advance, new_run
 from dagnats.core.model import (
     ApprovalConfig,
+    Budget,
     Condition,
     Limit,
     LoopConfig,
@@ -86,6 +89,7 @@ WORKFLOWS: Final = (
         ),
     ),
     Workflow(name="asked", steps=(Step(id="a", kind="approval", config=ApprovalConfig()),)),
+    Workflow(name="bounded", budget=Budget(tokens=1), steps=(Step(id="a", task="t"), Step(id="b", task="t"))),
     Workflow(
         name="gated",
         limits=(Limit(kind="slots", limit=1),),
@@ -112,7 +116,7 @@ def _explore(first: Run, runs: Moves, steps: Moves) -> None:
         for fact, at_ms in _facts(run):
             after, _ = advance(run, Event(run.seq + 1, at_ms, fact))
             _note(run, after, fact, runs, steps)
-            place = repr((after.status, after.armed_ms, [*after.steps]))
+            place = repr((after.status, after.armed_ms, after.over, [*after.steps]))
             if place not in seen and depth < STEPS_DEEP:
                 seen.add(place)
                 waiting.append((after, depth + 1))
@@ -132,11 +136,15 @@ def _facts(run: Run) -> Iterator[tuple[Fact, int]]:
         yield RunContinued(ticket=ticket), now
         yield ApprovalDecided(ticket=ticket, approved=True), now
         yield ApprovalDecided(ticket=ticket, approved=False), now
+        if run.budget is not None:
+            yield UsageReported(ticket=ticket, n=0, input_tokens=2), now
         yield GateGranted(gate=node.gate, ticket=ticket), now
         yield GateRefused(gate=node.gate, ticket=ticket, reason="full"), now
     yield GateGranted(gate="", ticket=run_ticket(run)), now
     yield GateRefused(gate="", ticket=run_ticket(run), reason="full"), now
     yield RetryRequested(epoch=run.epoch + 1), now
+    if run.budget is not None:
+        yield BudgetRaised(more=Budget(tokens=9), epoch=run.epoch + 1), now
     due_ms = run.armed_ms or now
     yield TimerFired(due_ms=due_ms), due_ms
     for state in run.steps:  # a moment late: the loop's time is over as well

@@ -31,6 +31,9 @@ SAID = {
     "rate_limits": "\n".join(
         f"{tenant}: page {n}" for n in range(30) for tenant in ("blue", "green")
     ),
+    "token_budget": 'the budget of step "research" is used up: 1200 tokens used of 1000 tokens\n'
+    "large: tea, large: coffee, small: milk, small: water, small: juice, small: wine\n"
+    "{'large': 600, 'small': 1200}",
     "reason_approve_execute": "Execute this? ['tidy up: part 1', 'tidy up: part 2']\ndid tidy up: part 2",
 }
 GRANTED = {"control_plane": ["research"]}

@@ -15,8 +15,10 @@ from dagnats.core.commands import CloseRun, Dispatch
 from dagnats.core.definition import read_workflow
 from dagnats.core.events import (
     ApprovalDecided,
+    BudgetRaised,
     CancelRequested,
     ChildClosed,
+    ChildReported,
     ChildStarted,
     ControlDecided,
     Event,
@@ -33,9 +35,11 @@ from dagnats.core.events import (
     StepPlanned,
     StepSucceeded,
     TimerFired,
+    UsageReported,
 )
 from dagnats.core.graph import NOWHERE, Node, compile_graph
 from dagnats.core.machine import advance, new_run, outstanding
+from dagnats.core.model import Budget, Usage
 from dagnats.core.run import Run
 from dagnats.core.state import HELD, OPEN, QUEUED, SATISFIED, WAITING, ticket_text
 from dagnats.core.validate import problems_of
@@ -51,7 +55,8 @@ STEPS: list[dict[str, Any]] = [
      "config": {"concurrency": 2, "tolerate": 1}},
     {"id": "plan", "type": "planner", "task": "t", "depends_on": ["a"], "retry": RETRY,
      "config": {"max_steps": 3, "preview": QUESTION}},
-    {"id": "loop", "type": "agent_loop", "task": "t", "depends_on": ["a"], "loop": {"max_iterations": 3}},
+    {"id": "loop", "type": "agent_loop", "task": "t", "depends_on": ["a"],
+     "loop": {"max_iterations": 3, "budget": {"tokens": 9, "wall": "30m", "iterations": 2}}},
     {"id": "ok", "type": "approval", "config": QUESTION, "depends_on": ["nap"], "on_failure": "mend"},
     {"id": "mend", "task": "t"},
     {"id": "sig", "type": "wait_for_signal", "config": {"name": "go"}, "depends_on": ["each"]},
@@ -65,6 +70,7 @@ STEPS: list[dict[str, Any]] = [
 FILE = {
     "name": "every",
     "timeout": "2h",
+    "budget": {"tokens": 25, "wall": "1h"},
     "steps": STEPS,
     "cancel_on": [{"event": "stop", "match": {"left": "id", "right": "input.n"}}],
 }
@@ -111,7 +117,7 @@ def answers(draw: st.DrawFn, run: Run) -> Fact:
     if kind <= 3:
         return StepSucceeded(ticket=ticket, output=value)
     if kind == 4:
-        failure = draw(st.sampled_from(["retriable", "non_retriable"]))
+        failure = draw(st.sampled_from(["retriable", "non_retriable", "budget_exceeded"]))
         return StepFailed(ticket=ticket, error="no", failure=failure)
     if kind == 5:
         return StepContinued(ticket=ticket, checkpoint=value)
@@ -144,6 +150,9 @@ def from_outside(draw: st.DrawFn, run: Run) -> Fact:
                 ControlDecided(ticket=waiting, kind="denied", error="no"),
                 RetryRequested(epoch=run.epoch + 1),
                 RetryRequested(epoch=run.epoch),
+                ChildReported(ticket=waiting, child="c", usage=Usage(reports=1, input_tokens=3)),
+                BudgetRaised(more=Budget(tokens=9, wall_ms=60_000), epoch=run.epoch + 1),
+                BudgetRaised(more=Budget(tokens=9, iterations=1), step="loop"),
             ]
         )
     )
@@ -152,12 +161,15 @@ def from_outside(draw: st.DrawFn, run: Run) -> Fact:
 @st.composite
 def facts(draw: st.DrawFn, run: Run) -> Fact:
     """Any fact, mostly to the point."""
-    kind = draw(st.integers(0, 15))
+    kind = draw(st.integers(0, 16))
     if kind <= 7:
         return draw(answers(run))
     if kind <= 13:
         return draw(from_outside(run))
     rare = draw(st.integers(0, 40))
+    if rare > 30:
+        ticket = draw(st.sampled_from(tickets(run, QUEUED)))
+        return UsageReported(ticket=ticket, n=rare % 2, input_tokens=rare % 5)
     if rare == 0:
         return CancelRequested()
     if rare == 1:
@@ -239,6 +251,7 @@ def test_the_laws_hold_for_every_kind(data):
     run = new_run("r1", GRAPH)
     run, commands = advance(run, Event(1, 1_000_000, START))
     at_ms, dispatched = 1_000_000, {c.id for c in commands if isinstance(c, Dispatch)}
+    reports: dict[tuple[str, int], int] = {}
     check(run)
     for seq in range(2, data.draw(st.integers(5, 60))):
         fact = data.draw(facts(run))
@@ -250,9 +263,15 @@ def test_the_laws_hold_for_every_kind(data):
         assert run == before, "the input was changed"
         assert advance(run, Event(seq, at_ms, fact))[0].steps == after.steps, "not deterministic"
         assert advance(after, Event(seq, at_ms, fact)) == (after, []), "folded twice"
-        if closed and not isinstance(fact, RetryRequested):
+        if closed and not isinstance(fact, RetryRequested | BudgetRaised):
             assert (after.status, commands) == (run.status, [])
+        if after.usage.reports > run.usage.reports:
+            assert isinstance(fact, UsageReported), "counted without a report"
+            assert (fact.ticket, fact.n) not in reports, "counted twice"
+            reports[fact.ticket, fact.n] = fact.input_tokens
+        assert after.usage.tokens == sum(reports.values())
         new = [c.id for c in commands if isinstance(c, Dispatch)]
+        assert not (new and run.over and after.over and not after.saga), "begun over the budget"
         assert len(set(new)) == len(new)
         assert not dispatched & set(new), "a ticket was dispatched twice"
         dispatched |= set(new)

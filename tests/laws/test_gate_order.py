@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagnats.core.commands import ArmTimer, CancelHolder, CheckTicket, GrantTicket, RefuseTicket
-from dagnats.core.events import Demand, GateAsked, GateLeft
+from dagnats.core.entities import Demand, GateAsked, GateLeft
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.stored import restore, save
 from dagnats.limits import GATE_CHECK_MS

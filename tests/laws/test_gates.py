@@ -7,14 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagnats.core.events import (
-    CancelRequested,
-    Demand,
-    GateAsked,
-    GateLeft,
-    GateReleased,
-    TimerFired,
-)
+from dagnats.core.entities import Demand, GateAsked, GateLeft, GateReleased
+from dagnats.core.events import CancelRequested, TimerFired
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.stored import restore, save
 from dagnats.limits import GATE_CHECK_MS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dagnats import App, Context, DefinitionError, RunFailed, WorkflowBuilder
+from dagnats import App, Context, DefinitionError, Handle, RunFailed, WorkflowBuilder
 from dagnats.errors import RequestError
 from tests.support.deployment import deployment, eventually, holds_for, program
 from tests.support.processes import fleet, pause
@@ -47,6 +47,11 @@ class Ran:
     def workers(self, run: str) -> list[str]:
         """The workers of a run's steps, in order."""
         return [name for _, name in sorted(self.by[run])]
+
+
+async def dispatched(handle: Handle) -> bool:
+    """Whether the first ticket of a run is in the queue."""
+    return "step.dispatched" in [event.type for event in await handle.history()]
 
 
 # -- S029 ------------------------------------------------------------------------------------------
@@ -195,6 +200,7 @@ async def test_a_soft_run_waits_five_seconds_for_a_worker_that_is_busy():
             await eventually(lambda run=run: ran.by[run])
             # Of the same queue, so that it comes before the second step.
             occupier = await apps[0].tasks["work"].start(0, id=other)
+            await eventually(lambda occupier=occupier: dispatched(occupier))
             ran.gates[run].set()
             await eventually(lambda other=other: ran.by[other])
             await d.add_worker(apps[1], concurrency=1)

@@ -13,21 +13,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from dagnats.core.events import (
-    AUTHORS,
-    ChildClosed,
+from dagnats.core.entities import (
     Demand,
-    Event,
-    Fact,
     GateAsked,
     GateLeft,
     GateReleased,
     StartCancelled,
     StartScheduled,
-    TimerFired,
     TriggerFired,
     TriggerSet,
 )
+from dagnats.core.events import AUTHORS, ChildClosed, Event, Fact, TimerFired
 from dagnats.core.gates import stored
 from dagnats.core.gates.gate import Gate
 from dagnats.core.scheduled import ScheduledStart, fold_start

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from dagnats.core.events import Demand, Event, GateAsked, TimerFired
+from dagnats.core.entities import Demand, GateAsked
+from dagnats.core.events import Event, TimerFired
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.meters import Meter, meter_of
 

@@ -9,7 +9,9 @@ from dagnats.core import fork
 from dagnats.core.definition import read_workflow
 from dagnats.core.events import (
     ApprovalDecided,
+    BudgetRaised,
     ChildClosed,
+    ChildReported,
     ChildStarted,
     ControlDecided,
     EventReceived,
@@ -20,7 +22,9 @@ from dagnats.core.events import (
     StepCalled,
     StepParked,
     StepPlanned,
+    UsageReported,
 )
+from dagnats.core.model import Budget, Usage
 from tests.support.builders import Story, raw
 
 
@@ -29,7 +33,7 @@ def told(*steps: dict[str, Any], value: Any = None, begin: bool = True, **option
     workflow, problems = read_workflow({"name": "flow", "steps": list(steps), **options})
     assert workflow is not None
     assert not problems, problems
-    names = ("timeout_ms", "cancel_on", "default_retry")
+    names = ("timeout_ms", "cancel_on", "default_retry", "budget")
     return Story(
         *workflow.steps,
         value=value,
@@ -305,9 +309,35 @@ def cancelled_by_event() -> Story:
     return story.tell(EventReceived(ticket="!cancel_on/0", name="stop", payload=raw({"id": 7})))
 
 
+def budget_raised() -> Story:
+    """A loop and a child use up the run's budget: what is under way ends, then the run; raised, it goes on."""
+    loop = {"type": "agent_loop", "loop": {"max_iterations": 5, "budget": {"tokens": 900}}}
+    sub = {"id": "sub", "type": "sub_workflow", "config": {"workflow": "other"}}
+    story = told(task("think", **loop), task("look"), sub, budget={"usd": 1, "tokens": 1000})
+    spent = UsageReported(ticket="think/1/0", n=0, input_tokens=300, usd_nano=5, model="m")
+    story.tell(spent).tell(spent).carry_on("think", {"turn": 1})
+    child = ChildReported(
+        ticket=story.ticket("sub"), child="c", usage=Usage(reports=2, output_tokens=800)
+    )
+    story.tell(child).carry_on("think", {"turn": 2}).succeed("look", 1)
+    story.tell(BudgetRaised(more=Budget(tokens=500), epoch=1, by="ada"))
+    story.tell(BudgetRaised(more=Budget(tokens=500), epoch=1, by="bob"))
+    done = ChildClosed(ticket=story.ticket("sub"), child="c2", status="completed", output=raw(2))
+    return story.tell(done).succeed("think", 3)
+
+
+def budget_of_time() -> Story:
+    """A loop's time is over, its handler does not end in time; given more, it ends well."""
+    loop = {"max_iterations": 5, "budget": {"wall": "10s", "iterations": 3}}
+    story = told(task("think", type="agent_loop", loop=loop)).fire()
+    story.tell(BudgetRaised(more=Budget(wall_ms=1_000), step="think")).fire().fire()
+    story.tell(BudgetRaised(more=Budget(wall_ms=5_000), step="think", epoch=1))
+    return story.succeed("think", "done")
+
+
 KIND_SCRIPTS: tuple[Callable[[], Story], ...] = (
     map_in_order, map_tolerates, map_fails, map_of_nothing, planner_corrected, planner_previewed, approval_quorum,
     approval_rejected, approval_expired, sleeps, events, signals, children, child_cancelled, responds, agents,
     continued_as_new, compensates, compensation_fails, durable_calls, control_plane, parked, opened_again, forked,
-    cancelled_by_event,
+    cancelled_by_event, budget_raised, budget_of_time,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagnats import App
-from dagnats.core.events import TriggerFired
+from dagnats.core.entities import TriggerFired
 from dagnats.core.triggers.model import Cron, Subject, Trigger, Webhook
 from dagnats.errors import InvalidInput, RequestError
 from dagnats.testing import in_memory, virtual_time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagnats.core.events import Demand
+from dagnats.core.entities import Demand
 from dagnats.core.gates.lines import Ticket
 from dagnats.core.gates.meters import Meter, meter_of
 

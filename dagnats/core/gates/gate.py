@@ -12,15 +12,8 @@ from msgspec import Struct
 
 from dagnats.core import durations
 from dagnats.core.commands import ArmTimer, CancelHolder, CheckTicket, GrantTicket, RefuseTicket
-from dagnats.core.events import (
-    Demand,
-    Event,
-    Fact,
-    GateAsked,
-    GateLeft,
-    GateReleased,
-    TimerFired,
-)
+from dagnats.core.entities import Demand, GateAsked, GateLeft, GateReleased
+from dagnats.core.events import Event, Fact, TimerFired
 from dagnats.core.gates.claims import Claims
 from dagnats.core.gates.lines import Lines, Ticket, Waiting
 from dagnats.core.gates.meters import Meter, Meters, cost_of, meter_of, sound

@@ -12,7 +12,7 @@ from collections import deque
 
 from msgspec import Struct
 
-from dagnats.core.events import Demand
+from dagnats.core.entities import Demand
 from dagnats.core.gates.meters import Meter, meter_of
 
 Ticket = tuple[str, str]  # run, ticket

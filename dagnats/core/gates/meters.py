@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from dagnats.core.events import Demand
+from dagnats.core.entities import Demand
 
 Meter = tuple[str, str, str]  # kind, path, the value found there
 

@@ -18,6 +18,7 @@ from dagnats.core.attempts import (
     queued,
     wrong_answer,
 )
+from dagnats.core.budgets import loop_budget
 from dagnats.core.commands import Command
 from dagnats.core.events import Outcome, StepContinued, StepFailed, StepPlanned, StepSucceeded
 from dagnats.core.loops import LOOP_KEYS, loop_problems, read_loop, write_loop
@@ -46,7 +47,10 @@ def enter(scope: Scope) -> StepState:
     """Iteration 0, or the one a re-opened run had come to; the loop's time runs from here."""
     limit = _config(scope).max_duration_ms
     bound = scope.at_ms + limit if limit else 0
-    return queued(scope, first_attempt(scope), scope.state.iteration, bound_ms=bound)
+    budget = loop_budget(scope.node.step, scope.run.raised)
+    wall = scope.at_ms + budget.wall_ms if budget and budget.wall_ms else 0
+    attempt = first_attempt(scope)
+    return queued(scope, attempt, scope.state.iteration, bound_ms=bound, wall_due_ms=wall)
 
 
 def on_fact(scope: Scope, fact: Outcome | StepPlanned) -> StepState:

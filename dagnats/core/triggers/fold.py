@@ -11,7 +11,8 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
-from dagnats.core.events import ChildClosed, Event, TimerFired, TriggerFired, TriggerSet
+from dagnats.core.entities import TriggerFired, TriggerSet
+from dagnats.core.events import ChildClosed, Event, TimerFired
 from dagnats.core.inputs import NULL
 from dagnats.core.reader import Reader
 from dagnats.core.triggers import schedule

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from dagnats.client import Client
 from dagnats.core.definition import read_workflow
-from dagnats.core.events import TriggerSet
+from dagnats.core.entities import TriggerSet
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.model import Batch, Cron, Subject, Trigger, Webhook
 from dagnats.errors import PublishFailed, TriggerNotFound

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from dagnats.core.events import ChildClosed, Event, Fact, TimerFired, TriggerFired, TriggerSet
+from dagnats.core.entities import TriggerFired, TriggerSet
+from dagnats.core.events import ChildClosed, Event, Fact, TimerFired
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.fold import ArmCron, SkipFire, StartFired, TriggerState, fold
 from dagnats.core.triggers.model import Cron, Overlap, Subject, Trigger
