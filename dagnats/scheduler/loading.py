@@ -54,8 +54,8 @@ class Loader:
     async def load(self, run_id: str, since_seq: int = 0) -> Loaded | None:
         """The run; None when the log knows no start of it.
 
-        What facts from ``since_seq`` on (those that were not acknowledged) took back from gates is taken back again:
-        a run does not remember what it no longer needs.
+        What facts from ``since_seq`` on (those that were not acknowledged) took back from gates is taken back again,
+        and so are children that were given up: a run does not remember what it no longer needs.
         """
         run, stored, saved = await self._from_snapshot(run_id)
         gone: list[Command] = []
@@ -65,9 +65,10 @@ class Loader:
             if is_fact(entry):
                 run, commands = await self._fold(run_id, run, entry)
                 if entry.seq >= since_seq:
-                    gone.extend(c for c in commands if isinstance(c, LeaveGate))
+                    gone.extend(c for c in commands if isinstance(c, LeaveGate | CancelChild))
         if run is None or run.status == UNSTARTED:
             return None
+        gone = [c for c in gone if not await self._done(c)]
         missing = [c for c in outstanding(run) if c.id not in stored and not await self._done(c)]
         if run.closed and not any(isinstance(c, CloseRun) for c in missing):
             missing = []  # the mark is stored last, also after what is not in the log

@@ -18,6 +18,7 @@ from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, LeaveGate
 from dagnats.core.events import (
     BudgetRaised,
+    CancelRequested,
     ChildReported,
     Event,
     GateChecked,
@@ -209,14 +210,14 @@ class Partition:
             if isinstance(fact, GateGranted | GateChecked):  # a gate is told that there is none
                 gone = LeaveGate(run_id, fact.ticket, fact.gate)
                 batch.appends.append(left(self._outside.log.partitions, gone))
-            else:
+            elif not isinstance(fact, CancelRequested):  # that of a child which was never started
                 self._poison(delivery, run_id, f"run {run_id} was never started", batch)
             return None
         slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
         await self._collect(slot, loaded.missing, batch)
         if loaded.run.closed:  # whoever closed it may not have come to cleaning up
             batch.armed.append(run_id)
-            if not loaded.missing:
+            if not any(isinstance(each, CloseRun) for each in loaded.missing):
                 batch.closed.append(loaded.run)
         return slot
 

@@ -83,9 +83,9 @@ class Performer:
             case AskApproval() | AskControl():
                 return await self._asked(run, command)
             case Respond():
-                return [await self._response(run, command)]
+                return [Before(await self._response(run, command))]
             case StartChild() | CancelChild() | TellParent() | TellUsage() | StartSuccessor():
-                return [await self._relatives.message(run, command)]
+                return [Before(await self._relatives.message(run, command))]
             case Abandon() | AwaitEvent() | ForgetEvent() | DropCheckpoint() | TellCaller():
                 return self._effects(run, command)
 

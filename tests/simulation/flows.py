@@ -1,25 +1,21 @@
-"""Random workflows, and scripts that say what their handlers answer. All of it follows from a seed."""
+"""Random workflows. All of it follows from a seed."""
 
 from __future__ import annotations
 
 import functools
 import random
-import zlib
 from typing import Any
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from dagnats.core.definition import encode_workflow
-from dagnats.core.events import Outcome, StepContinued, StepFailed, StepSucceeded
 from dagnats.core.graph import Graph, compile_graph
-from dagnats.core.model import Condition, LoopConfig, RetryPolicy, Step, Workflow
+from dagnats.core.model import ChildConfig, Condition, RetryPolicy, Step, Workflow
 from dagnats.core.validate import problems_of
-from dagnats.wire.messages import TaskMessage
+from tests.simulation import kinds
 
 FLOWS = 400  # different workflows; more would only cost time
-TASKS = ("plain", "loop")
 STRATEGIES = ("fixed", "linear", "exponential")
 OPERATORS = ("==", "!=", "<", ">", "<=", ">=")
 
@@ -35,14 +31,23 @@ class Flow(Struct, frozen=True):
 @functools.cache
 def flow(number: int) -> Flow:
     """The workflow of that number."""
-    rng = random.Random(f"flow {number}")
-    steps = [_step(rng, name, parents) for name, parents in _shape(rng)]
-    steps = _with_handlers(rng, steps)
-    limit = rng.choice((0, 0, 0, 0, 3_000, 60_000, 3_600_000))
+    return _flow(random.Random(f"flow {number}"), f"flow{number}", first_child=0)
+
+
+@functools.cache
+def child(number: int) -> Flow:
+    """The workflow that is started as a child; it starts only those with higher numbers."""
+    return _flow(random.Random(f"child {number}"), f"child{number}", first_child=number + 1)
+
+
+def _flow(rng: random.Random, name: str, first_child: int) -> Flow:
+    steps = [_step(rng, step, parents) for step, parents in _shape(rng)]
+    steps = [_older(step, first_child) for step in steps]
+    steps = _with_helpers(rng, steps)
     workflow = Workflow(
-        name=f"flow{number}",
+        name=name,
         steps=tuple(steps),
-        timeout_ms=limit,
+        timeout_ms=rng.choice((0, 0, 0, 0, 3_000, 60_000, 3_600_000)),
         default_retry=_retry(rng) if rng.random() < 0.5 else None,
         output={"last": {"$step": steps[0].id}} if rng.random() < 0.1 else None,
     )
@@ -71,27 +76,35 @@ def _shape(rng: random.Random) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _step(rng: random.Random, name: str, parents: tuple[str, ...]) -> Step:
-    loops = rng.random() < 0.25
+    kind = kinds.draw(rng)
     source = rng.choice((*parents, ""))
     condition = Condition(source, "n", rng.choice(OPERATORS), rng.randint(2, 7))
     conditional = rng.random()
+    given = _template(rng, parents) if rng.random() < 0.25 else None
+    fields: dict[str, Any] = {"input": given, **kinds.KINDS[kind].draw(rng, parents)}
     return Step(
         id=name,
-        kind="agent_loop" if loops else "task",
-        task="loop" if loops else "plain",
+        kind=kind,
         depends_on=parents,
-        input=_template(rng, parents) if rng.random() < 0.3 else None,
         retry=_retry(rng) if rng.random() < 0.5 else None,
         skip_if=condition if conditional < 0.12 else None,
         when=condition if conditional > 0.9 else None,
-        config=_loop(rng) if loops else None,
+        **fields,
     )
+
+
+def _older(step: Step, first: int) -> Step:
+    """Children have no children of their own age: there would be no end."""
+    if not isinstance(step.config, ChildConfig):
+        return step
+    number = max(first, int(step.config.workflow.removeprefix("child")))
+    return replace(step, config=replace(step.config, workflow=f"child{number}"))
 
 
 def _template(rng: random.Random, parents: tuple[str, ...]) -> Any:
     template: dict[str, Any] = {"of": {"$input": "n"}, "fixed": [1, "two"]}
     if parents:
-        path = rng.choice(("", "", "n"))
+        path = rng.choice(("", "", "", "n"))
         template["up"] = {"$step": rng.choice(parents), **({"path": path} if path else {})}
     return template
 
@@ -105,78 +118,17 @@ def _retry(rng: random.Random) -> RetryPolicy:
     )
 
 
-def _loop(rng: random.Random) -> LoopConfig:
-    return LoopConfig(
-        max_iterations=rng.randint(1, 5),
-        loop_delay_ms=rng.choice((0, 0, 300, 2_000)),
-        max_duration_ms=rng.choice((0, 0, 0, 20_000)),
-    )
-
-
-def _with_handlers(rng: random.Random, steps: list[Step]) -> list[Step]:
-    """Give some steps an on_failure step, now and then the same one to several."""
-    handlers: dict[str, Step] = {}
+def _with_helpers(rng: random.Random, steps: list[Step]) -> list[Step]:
+    """Give steps an on_failure step, now and then the same one to several, and some a step that undoes them."""
+    helpers: dict[str, Step] = {}
+    undone = rng.random() < 0.3
     for at, step in enumerate(steps):
+        given: dict[str, str] = {}
         if rng.random() < 0.25:
-            name = "mend" if rng.random() < 0.3 else f"mend_{step.id}"
-            handlers[name] = Step(id=name, task="plain", retry=_retry(rng))
-            steps[at] = replace(step, on_failure=name)
-    return [*steps, *handlers.values()]
-
-
-# -- scripts ---------------------------------------------------------------------------------------
-
-
-class Script(Struct, frozen=True):
-    """What the handlers of one run do. Moody steps answer anew each time they are executed."""
-
-    seed: int
-
-    def chance(self, *what: object) -> int:
-        """A number below 1,000 that belongs to something."""
-        return zlib.crc32(repr((self.seed, *what)).encode()) % 1_000
-
-    def moody(self, step: str) -> bool:
-        """Whether two executions of one ticket of this step may end differently."""
-        return self.chance("mood", step) < 100
-
-    def answer(self, message: TaskMessage, execution: int) -> Outcome:
-        """How an execution of a ticket ends."""
-        mood = execution if self.moody(message.step) else 0
-        fate = self.chance(message.ticket, mood)
-        if fate < 250:
-            return _failure(message, fate)
-        if message.loop and fate < 700:
-            checkpoint = Raw(msgspec.json.encode({"turn": message.iteration + 1}))
-            return StepContinued(ticket=message.ticket, nonce=message.nonce, checkpoint=checkpoint)
-        output = {
-            "n": self.chance("n", message.ticket, mood) % 10,
-            "from": message.step,
-            "saw": print_of(msgspec.json.decode(message.input)),
-        }
-        raw = Raw(msgspec.json.encode(output))
-        return StepSucceeded(ticket=message.ticket, nonce=message.nonce, output=raw)
-
-
-def _failure(message: TaskMessage, fate: int) -> StepFailed:
-    failure = "retriable"
-    if fate < 30:
-        failure = "non_retriable"
-    elif fate < 60:
-        failure = "retry_after"
-    elif fate < 90:
-        failure = "timeout"
-    return StepFailed(
-        ticket=message.ticket,
-        nonce=message.nonce,
-        error=f"{message.ticket} failed",
-        failure=failure,
-        retry_after_ms=fate * 20,
-    )
-
-
-def print_of(value: Any) -> int:
-    """A fingerprint of a JSON value; of a failure report, only whose it is."""
-    if isinstance(value, dict) and "failed_step" in value:
-        value = value["failed_step"]
-    return zlib.crc32(msgspec.json.encode(value, order="deterministic"))
+            given["on_failure"] = "mend" if rng.random() < 0.3 else f"mend_{step.id}"
+        if undone and step.kind in kinds.HANDLED and rng.random() < 0.7:
+            given["compensate"] = f"undo_{step.id}"
+        for name in given.values():
+            helpers[name] = Step(id=name, task=kinds.TASK, retry=_retry(rng))
+        steps[at] = replace(step, **given)
+    return [*steps, *helpers.values()]

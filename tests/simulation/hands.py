@@ -77,6 +77,7 @@ class Slow:
         self.log = SlowLog(self)
         self.queue = SlowQueue(self)
         self.notices = SlowNotices(self)
+        self.inbox = SlowInbox(self)
         self.blobs = self.memory.blobs
 
     def documents(self, bucket: str) -> SlowDocuments:
@@ -257,3 +258,28 @@ class SlowNotices:
         """Send to whoever listens now."""
         await self._slow.way()
         await self._slow.memory.notices.tell(subject, payload)
+
+
+class SlowInbox:
+    """``ports.Inbox``: all a scheduler does with it."""
+
+    def __init__(self, slow: Slow) -> None:
+        self._slow = slow
+        self._inbox = slow.memory.inbox
+
+    async def since(self, name: str, since_ms: int) -> list[Entry]:
+        """The stored events of a name from a time on."""
+        await self._slow.way()
+        return await self._inbox.since(name, since_ms)
+
+    async def last_seq(self, stream: str) -> int:
+        """The sequence of the newest message."""
+        await self._slow.way()
+        return await self._inbox.last_seq(stream)
+
+    async def messages(
+        self, stream: str, subject: str, after_seq: int, since_ms: int
+    ) -> list[Entry]:
+        """The stored messages of a subject filter after a sequence."""
+        await self._slow.way()
+        return await self._inbox.messages(stream, subject, after_seq, since_ms)

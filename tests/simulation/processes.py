@@ -1,7 +1,7 @@
-"""Schedulers and workers that are driven step by step.
+"""Schedulers that are driven step by step.
 
-The scheduler is the real one; only its pump is written anew, because the real one needs an event loop:
-here whoever drives decides what goes on next of folding, storing and acknowledging.
+The scheduler is the real one; only its pump and its listener are written anew, because the real ones need an event
+loop: here whoever drives decides what goes on next of folding, storing, acknowledging and hearing.
 """
 
 from __future__ import annotations
@@ -12,26 +12,20 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
-import msgspec
-
 from dagnats.core.graph import Graph
-from dagnats.errors import DagNatsError, LeaseLost, PublishFailed
+from dagnats.errors import DagNatsError, LeaseLost
 from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS
-from dagnats.memory.outside import Memory
-from dagnats.ports import Append, Delivery, FactFeed
+from dagnats.ports import Entry, FactFeed
+from dagnats.scheduler.listening import hear
 from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Batch, Partition
 from dagnats.scheduler.service import Scheduler
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode, is_fact
-from dagnats.wire.messages import TaskMessage
-from tests.simulation.flows import TASKS, Script
 from tests.simulation.hands import Slow, breathe
 
 SECRET = b"the secret of the simulated deployment"
-WORKER_LEASE_MS = 5_000
+HEARD = {subjects.INBOX: subjects.EVENTS_INBOX}
 _BATCHES_MAX = 8
-_message = msgspec.json.Decoder(TaskMessage)
 GRAPHS: OrderedDict[str, Graph] = OrderedDict()  # what every registry has read, for all worlds
 
 
@@ -152,6 +146,44 @@ class Pump:
             task.cancel()
 
 
+class Ears:
+    """What a scheduler hears of a stream from its own beginning on; partitions read back what is older."""
+
+    def __init__(self, scheduler: SimScheduler, stream: str, subject: str) -> None:
+        self._scheduler = scheduler
+        self._stream = stream
+        self._subject = subject
+        self._inbox = scheduler.slow.inbox
+        self._seq = drive(scheduler.slow.memory.inbox.last_seq(stream))
+        self.hearing = Task(self._hear())
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to hear."""
+        return drive(self._scheduler.slow.memory.inbox.last_seq(self._stream)) > self._seq
+
+    async def _hear(self) -> None:
+        while True:
+            try:
+                found = await self._inbox.messages(self._stream, self._subject, self._seq, 0)
+            except DagNatsError:
+                found = []
+            for entry in found:
+                for partition in list(self._scheduler.partitions.values()):
+                    await self._tell(partition, entry)
+                self._seq = entry.seq
+            await breathe()
+
+    async def _tell(self, partition: Partition, entry: Entry) -> None:
+        while partition.fence():
+            try:
+                await hear(partition, self._stream, entry)
+            except DagNatsError:
+                await breathe()
+            else:
+                return
+
+
 class SimScheduler(Scheduler):
     """A scheduler process that can be stopped, cut off and killed anywhere."""
 
@@ -168,6 +200,7 @@ class SimScheduler(Scheduler):
         )
         self.renew_at_ms = 0.0
         self._keeping = Task(self._keep())
+        self._ears = [Ears(self, *heard) for heard in HEARD.items()]
 
     async def _keep(self) -> None:
         while True:
@@ -207,7 +240,7 @@ class SimScheduler(Scheduler):
     @property
     def busy(self) -> bool:
         """Whether it has more to do than to wait."""
-        if self._clock.monotonic_ms() >= self.renew_at_ms:
+        if self._clock.monotonic_ms() >= self.renew_at_ms or any(e.busy for e in self._ears):
             return True
         return any(
             number not in self.pumps or self.pumps[number].busy for number, task in self._tasks()
@@ -220,6 +253,7 @@ class SimScheduler(Scheduler):
     def step(self) -> None:
         """Let something of it go on."""
         tasks = [task for _, task in self._tasks()]
+        tasks += [ears.hearing for ears in self._ears if ears.busy]
         due = self._clock.monotonic_ms() >= self.renew_at_ms
         if due and (not tasks or self.slow.rng.random() < 0.3):
             self._keeping.step()
@@ -233,6 +267,7 @@ class SimScheduler(Scheduler):
             ending.step()
 
     async def _leaving(self) -> None:
+        self._deafen()
         for partition in list(self._loops):
             await self._end_loop(partition)
         await self.leases.leave()
@@ -242,119 +277,13 @@ class SimScheduler(Scheduler):
     def kill(self) -> None:
         """Stop as one that was killed: nothing more leaves it."""
         self.slow.memory.crash()
+        self._deafen()
         self._keeping.kill()
         for pump in list(self.pumps.values()):
             pump.end()
         for _, task in self._tasks():
             task.kill()
 
-
-class SimWorker:
-    """A worker process: pulls tickets, notes each execution in a ledger of its own, answers somehow."""
-
-    def __init__(
-        self,
-        memory: Memory,
-        rng: random.Random,
-        scripts: dict[str, Script],
-        ledger: list[tuple[str, str]],
-        planted: set[str],
-    ) -> None:
-        self.memory = memory
-        self._rng = rng
-        self._scripts = scripts
-        self._ledger = ledger
-        self._planted = planted
-        self._inbox: deque[Delivery] = deque()
-        self._late: list[tuple[Append, str]] = []
-        self._asked = [0, 0]
-        self._sources = [
-            drive(memory.queue.open(task, "", WORKER_LEASE_MS, self._inbox.append, self._ended(at)))
-            for at, task in enumerate(TASKS)
-        ]
-
-    def _ended(self, at: int) -> Callable[[int], None]:
-        def ended(missing: int) -> None:
-            self._asked[at] -= missing
-
-        return ended
-
-    @property
-    def busy(self) -> bool:
-        """Whether it holds something."""
-        return bool(self._inbox or self._late)
-
-    def step(self, calm: bool) -> bool:
-        """Ask for tickets, then handle one; False: this killed the worker."""
-        for at, source in enumerate(self._sources):
-            if self._asked[at] < 1:
-                count = self._rng.randint(1, 4)
-                self._asked[at] += count
-                drive(source.request(count, 3_600_000))
-        if self._late and (calm or self._rng.random() < 0.1):
-            self._publish(*self._late.pop(self._rng.randrange(len(self._late))))
-        if not self._inbox:
-            return True
-        delivery = self._inbox.popleft()
-        self._asked[TASKS.index(delivery.subject.split(".")[2])] -= 1
-        return self._handle(delivery, calm)
-
-    def _handle(self, delivery: Delivery, calm: bool) -> bool:
-        message = _message.decode(delivery.payload)
-        fate = 1.0 if calm else self._rng.random()
-        if fate < 0.03:
-            return False  # killed before anything happened
-        if delivery.delivered > 1 and fate > 0.5 and self._settled(delivery, message):
-            drive(self.memory.queue.done(delivery.reply))
-            return True
-        if fate < 0.06:
-            drive(self.memory.queue.give_back(delivery.reply, self._rng.choice((0, 700))))
-            return True
-        self._ledger.append((message.run, message.ticket))
-        answer = self._answer(message)
-        if fate < 0.09:
-            return False  # killed before it answered
-        if fate < 0.16:
-            self._late.append((answer, delivery.reply))
-            return True
-        if fate < 0.19:
-            self._publish(answer, "")
-            return False  # killed before it acknowledged
-        if fate < 0.26:
-            self._forge(message, answer)
-        self._publish(answer, delivery.reply)
-        if fate < 0.34:  # once more, as another execution of the same ticket would
-            again = self._answer(message)
-            stale = Append(again.subject, again.payload, f"{again.msg_id}:{len(self._ledger)}")
-            self._late.append((stale, ""))
-        return True
-
-    def _answer(self, message: TaskMessage) -> Append:
-        outcome = self._scripts[message.run].answer(message, len(self._ledger))
-        return Append(message.answer_to, encode(outcome), f"{message.run}/{message.ticket}:answer")
-
-    def _forge(self, message: TaskMessage, answer: Append) -> None:
-        """Answer without the nonce, as somebody who was not given the ticket."""
-        forged = {"type": "step.succeeded", "ticket": message.ticket, "output": "forged"}
-        body = encode({**forged, "nonce": "0" * 16})
-        self._planted.add(bytes(body).decode())
-        self._publish(Append(answer.subject, body), "")
-
-    def _settled(self, delivery: Delivery, message: TaskMessage) -> bool:
-        for entry in drive(self.memory.log.history(message.run, delivery.origin_seq)):
-            if entry.subject.endswith(".closed"):
-                return True
-            if is_fact(entry) and b'"ticket":"%b"' % message.ticket.encode() in entry.payload:
-                return True
-        return False
-
-    def _publish(self, answer: Append, reply: str) -> None:
-        """Store an outcome, again and again until it is, then acknowledge."""
-        while True:
-            try:
-                drive(self.memory.log.append([answer]))
-            except PublishFailed:
-                continue
-            break
-        if reply:
-            drive(self.memory.queue.done(reply))
+    def _deafen(self) -> None:
+        for ears in self._ears:
+            ears.hearing.kill()

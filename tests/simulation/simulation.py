@@ -7,6 +7,7 @@ which time jumps to whatever is due next until all has come to rest. Then ``chec
 from __future__ import annotations
 
 import random
+import zlib
 from unittest.mock import patch
 
 import msgspec
@@ -19,12 +20,18 @@ from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
+from dagnats.registry import Current
 from dagnats.scheduler import partition
 from dagnats.starting import append_start
 from dagnats.wire import subjects
-from tests.simulation.flows import FLOWS, Flow, Script, flow
+from tests.simulation.authors import place_of_author
+from tests.simulation.flows import FLOWS, Flow, child, flow
 from tests.simulation.hands import Gremlin, Slow
-from tests.simulation.processes import GRAPHS, SimScheduler, SimWorker, drive
+from tests.simulation.kinds import CHILDREN
+from tests.simulation.people import People
+from tests.simulation.processes import GRAPHS, SimScheduler, drive
+from tests.simulation.scripts import Script
+from tests.simulation.workers import SimWorker
 
 RUNS_PER_WORLD = 12
 PARTITIONS = 3
@@ -49,16 +56,20 @@ class Simulation:
         self.gremlin = Gremlin(self.rng)
         self.world = World(self.clock, PARTITIONS, self.gremlin)
         self.client = Client(Memory(self.world, "client"), self.clock)
+        self.client.registry._graphs = GRAPHS
         self.runs: dict[str, Flow] = {}
-        self.scripts: dict[str, Script] = {}
         self.ledger: list[tuple[str, str]] = []
         self.planted: set[str] = set()
         self.schedulers: list[SimScheduler] = []
         self.workers: list[SimWorker] = []
         self.trace: list[str] | None = [] if tracing else None
+        self.calm_ms = 0
         self.started = 0
         self.processes = 0
         self.parking = self.rng.choice((0.0, 0.02, 0.3))
+        self.people = People(self.client, self.rng, self.everyone, self.planted)
+        for number in range(CHILDREN):
+            self._know(child(number))
 
     def note(self, what: str) -> None:
         """Remember something for the trace of a failing seed."""
@@ -81,6 +92,29 @@ class Simulation:
                 self._start()
             _calm(self)
 
+    # -- runs --------------------------------------------------------------------------------------
+
+    def _know(self, known: Flow) -> None:
+        """Register a workflow, without the work of encoding it again."""
+        GRAPHS[known.digest] = known.graph
+        current = Current(known.workflow.name, known.digest)
+        definitions = self.client.outside.documents(subjects.DEFINITIONS)
+        key = f"name.{subjects.token(known.workflow.name)}"
+        drive(definitions.put(key, msgspec.json.encode(current)))
+
+    def everyone(self) -> list[str]:
+        """The runs there are: those that were started here, their children, and who continues them."""
+        starts = b'"type":"run.started"'
+        return [
+            run
+            for (_, run), log in self.world._histories.items()
+            if any(starts in entry.payload for entry in log)
+        ]
+
+    def script(self, run: str) -> Script:
+        """What the handlers of a run do."""
+        return Script(zlib.crc32(f"{self.seed} {run}".encode()))
+
     # -- processes ---------------------------------------------------------------------------------
 
     def _name(self, role: str) -> str:
@@ -100,17 +134,16 @@ class Simulation:
 
     def _new_worker(self) -> None:
         memory = Memory(self.world, self._name("worker"))
-        self.workers.append(SimWorker(memory, self.rng, self.scripts, self.ledger, self.planted))
+        self.workers.append(SimWorker(memory, self.rng, self.script, self.ledger, self.planted))
 
     def _wrote(self, writer: SimScheduler, message: Append, stored: Stored, late: bool) -> None:
         """Whoever writes for a partition holds it, and nobody else does."""
         if self.trace is not None:
             what = "again " if stored.duplicate else "late " if late else ""
             self.note(f"{writer.name} stored {what}{stored.seq} {message.subject} {message.msg_id}")
-        tokens = message.subject.split(".")
-        if late or not tokens[2].isdigit():
+        place = place_of_author(message, PARTITIONS)
+        if late or place is None:
             return
-        place = int(tokens[2])
         holders = [s.name for s in self.schedulers if s.leases.fence(place)()]
         record = self.world.buckets[subjects.LEASES].keys.get(f"partition.{place}")
         owner = _owner.decode(record[0])["owner"] if record else ""
@@ -132,10 +165,10 @@ class Simulation:
             self._pass(self.rng.choice((5, 50, 200, 400, 600)))
         elif fate < 0.93:
             self._pass(self.rng.choice((2_000, 6_000, 31_000, 31_000, 125_000)))
-        elif fate < 0.97:
+        elif fate < 0.96:
             self._start()
-        elif fate < 0.975:
-            _interfere(self)
+        elif fate < 0.98:
+            self.people.step()
         elif fate < 0.998:
             _strike(self)
 
@@ -176,7 +209,6 @@ class Simulation:
             self.started += 1
             chosen = flow(self.rng.randrange(FLOWS))
             self.runs[run] = chosen
-            self.scripts[run] = Script(self.rng.getrandbits(32))
             GRAPHS[chosen.digest] = chosen.graph
         chosen = self.runs[run]
         fact = RunStarted(
@@ -196,31 +228,12 @@ class Simulation:
             return
 
     def _open(self) -> list[str]:
-        return [run for run in self.runs if drive(self.client.closed_mark(run)) is None]
+        return [run for run in self.everyone() if drive(self.client.closed_mark(run)) is None]
 
     def end(self) -> None:
         """Let go of every coroutine."""
         for scheduler in self.schedulers:
             scheduler.kill()
-
-
-def _interfere(sim: Simulation) -> None:
-    """A client cancels, or somebody writes nonsense."""
-    if not sim.started:
-        return
-    run = sim.rng.choice(list(sim.runs))
-    try:
-        if sim.rng.random() < 0.7:
-            sim.note(f"cancel {run}")
-            drive(sim.client.cancel(run))
-        else:
-            place = subjects.partition_of(run, PARTITIONS)
-            nonsense = f"nonsense {sim.rng.random()}"
-            sim.planted.add(nonsense)
-            subject = subjects.fact(place, run, "worker")
-            drive(sim.client.outside.log.append([Append(subject, nonsense.encode())]))
-    except PublishFailed:
-        pass
 
 
 def _strike(sim: Simulation) -> None:
@@ -253,6 +266,9 @@ def _calm(sim: Simulation) -> None:
     for scheduler in sim.schedulers:
         scheduler.stopped_until_ms = scheduler.slow.cut_until_ms = 0
         scheduler.slow.hesitation = 0.01
+    _settle(sim)
+    sim.calm_ms = sim.clock.wall_ms()
+    sim.people.everything()
     for _ in range(ROUNDS_MAX):
         _settle(sim)
         if _at_rest(sim):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack
-from unittest.mock import patch
 
 import pytest
 from msgspec.structs import replace
@@ -19,11 +17,9 @@ from dagnats.scheduler.ownership import Ownership
 from dagnats.scheduler.partition import Partition
 from dagnats.scheduler.perform import Performer
 from tests.simulation.hands import SlowDocuments, SlowFeed, breathe
+from tests.simulation.planting import worlds_until_noticed
 from tests.simulation.processes import Pump
-from tests.simulation.simulation import Wrong
-from tests.simulation.test_simulation import play
 
-WORLDS_MAX = 300
 _numbers = itertools.count()
 _load, _message, _forget = Loader.load, Performer.deeds, Partition.forget
 _take, _collect, _swap = MemoryFeed.next, Partition._collect, SlowDocuments.swap
@@ -132,19 +128,6 @@ SLOW = (
 )
 
 
-def worlds_until_noticed(fault: str) -> int:
-    """How many worlds it takes until a fault is noticed; 0: it is not."""
-    with ExitStack() as planted:
-        for owner, name, code in FAULTS[fault]:
-            planted.enter_context(patch.object(owner, name, code))
-        for seed in range(WORLDS_MAX):
-            try:
-                play(seed)
-            except Wrong:  # anything else would be a fault of the planting
-                return seed + 1
-    return 0
-
-
 QUICK = [fault for fault in FAULTS if fault not in SLOW]
 
 
@@ -153,4 +136,4 @@ QUICK = [fault for fault in FAULTS if fault not in SLOW]
 )
 def test_planted_faults_are_noticed(fault):
     """A scheduler with this fault does not survive the simulation."""
-    assert worlds_until_noticed(fault)
+    assert worlds_until_noticed(FAULTS[fault])

@@ -66,7 +66,9 @@ def enter(scope: Scope) -> StepState:
 def _started(scope: Scope, attempt: int) -> StepState:
     limit = scope.node.step.timeout_ms
     bound = scope.at_ms + limit if limit else 0
-    return waiting(scope, attempt=attempt, since_ms=scope.at_ms, bound_ms=bound, usage=NOTHING_USED)
+    return waiting(
+        scope, attempt=attempt, since_ms=scope.at_ms, bound_ms=bound, usage=NOTHING_USED, error=None
+    )
 
 
 def on_fact(scope: Scope, fact: Outcome | StepPlanned) -> StepState:
