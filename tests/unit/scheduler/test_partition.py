@@ -1,0 +1,129 @@
+"""What the owner of a partition owes other runs, and what it lets go of."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import Raw
+
+from dagnats.core.events import CancelRequested, Fact, RunContinued, RunStarted
+from dagnats.core.model import Limit, Workflow
+from dagnats.errors import PublishFailed
+from dagnats.memory.clock import VirtualClock
+from dagnats.memory.mischief import Fault, Harmless
+from dagnats.memory.outside import Memory
+from dagnats.memory.world import World
+from dagnats.ports import Append, Delivery
+from dagnats.registry import Registry
+from dagnats.scheduler.partition import Partition
+from dagnats.wire import subjects
+from dagnats.wire.codec import encode
+from dagnats.wire.messages import nonce
+from tests.support.builders import a_workflow
+
+SECRET = b"secret"
+
+
+class Refusing(Harmless):
+    """A server that does not take some messages, by the end of their ids."""
+
+    def __init__(self) -> None:
+        self.refused = ""
+
+    def fail_append(self, message: Append) -> Fault:
+        """Refuse them."""
+        return "before" if self.refused and message.msg_id.endswith(self.refused) else ""
+
+
+class Deployment:
+    """One partition in memory, and its owners."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.mischief = Refusing()
+        self.world = World(self.clock, 1, self.mischief)
+        self.outside = Memory(self.world)
+        self.registry = Registry(self.outside.documents(subjects.DEFINITIONS))
+
+    async def owner(self) -> Partition:
+        """A new owner."""
+        partition = Partition(0, self.outside, self.registry, SECRET, self.clock, lambda: True)
+        await partition.forget()
+        return partition
+
+    async def start(self, workflow: Workflow) -> None:
+        """A run begins."""
+        digest = await self.registry.register(workflow)
+        await self.say("client", RunStarted(workflow=workflow.name, definition=digest))
+
+    async def say(self, author: str, fact: Fact) -> None:
+        """Something happens to the run."""
+        await self.outside.log.append([Append(subjects.fact(0, "run", author), encode(fact))])
+
+    async def done(self, owner: Partition) -> list[Delivery]:
+        """Have everything folded and stored that was not acknowledged."""
+        feed = await self.outside.feed(0)
+        await feed.rewind()
+        deliveries = await feed.next(100)
+        await owner.store(await owner.fold(deliveries))
+        return deliveries
+
+    def stored(self, stream: str, subject: str) -> int:
+        """How many messages there are."""
+        return len(self.world.streams[stream].matching(subject))
+
+
+def a_continuation() -> RunContinued:
+    """The handler of step a ends the run, to go on as another."""
+    return RunContinued(ticket="a/1/0", nonce=nonce(SECRET, "run", "a/1/0"), input=Raw(b"2"))
+
+
+async def test_the_mark_is_stored_after_what_the_run_owes_others():
+    """Once there is a mark, nobody would look for what was refused next to it."""
+    deployment = Deployment()
+    await deployment.start(a_workflow("a"))
+    owner = await deployment.owner()
+    await deployment.done(owner)
+    await deployment.say("worker", a_continuation())
+    deployment.mischief.refused = ":start"
+    with pytest.raises(PublishFailed):
+        await deployment.done(owner)
+    marks = subjects.mark(0, "run", "closed")
+    assert not deployment.stored(subjects.EVENTS, marks)
+
+    deployment.mischief.refused = ""
+    await deployment.done(await deployment.owner())
+
+    assert deployment.stored(subjects.EVENTS, marks) == 1
+    assert deployment.stored(subjects.EVENTS, "dagnats.fact.0.*.client") == 2
+
+
+async def test_a_cancellation_of_what_never_began_is_no_dead_letter():
+    """A parent may give a child up that it came not to starting."""
+    deployment = Deployment()
+    await deployment.start(a_workflow("a"))
+    fact = encode(CancelRequested())
+    await deployment.outside.log.append([Append(subjects.fact(0, "child", "client"), fact)])
+    await deployment.outside.log.append([Append(subjects.fact(0, "ghost", "worker"), b"{}")])
+
+    await deployment.done(await deployment.owner())
+
+    assert not deployment.stored(subjects.DEAD, "dagnats.dead.poison.child.>")
+    assert deployment.stored(subjects.DEAD, "dagnats.dead.poison.ghost.>")
+
+
+async def test_a_run_that_had_ended_leaves_memory_though_it_owes_its_gate_something():
+    """The next owner takes back from gates once more, and has no other use for it."""
+    deployment = Deployment()
+    await deployment.start(a_workflow("a", limits=(Limit(kind="slots", limit=1),)))
+    await deployment.say("client", CancelRequested())
+    await deployment.done(await deployment.owner())
+
+    owner = await deployment.owner()
+    feed = await deployment.outside.feed(0)
+    await feed.rewind()
+    batch = await owner.fold(await feed.next(100))
+    assert owner.runs_in_memory
+    await owner.store(batch)
+    await owner.acknowledge(batch, feed)
+
+    assert not owner.runs_in_memory
