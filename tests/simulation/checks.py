@@ -31,7 +31,7 @@ _ENDINGS = {"done": COMPLETED, "skipped": SKIPPED, "mended": RECOVERED, "failed"
 def problems_of(simulation: Simulation) -> list[str]:
     """Everything that does not hold."""
     found = [*_world_problems(simulation)]
-    stories = {run: _story(simulation, run) for run in simulation.everyone()}
+    stories = {run: _story(simulation, run) for run in simulation.runs.everyone()}
     for story in stories.values():
         _look_at_log(story)
         if story.marks:
@@ -44,7 +44,7 @@ def problems_of(simulation: Simulation) -> list[str]:
 
 def _story(simulation: Simulation, run: str) -> Story:
     executed = {ticket for owner, ticket in simulation.ledger if owner == run}
-    return Story(run, simulation.script(run), executed, simulation.world.history(run, 0))
+    return Story(run, simulation.runs.script(run), executed, simulation.world.history(run, 0))
 
 
 def look(simulation: Simulation) -> None:

@@ -7,33 +7,24 @@ which time jumps to whatever is due next until all has come to rest. Then ``chec
 from __future__ import annotations
 
 import random
-import zlib
 from unittest.mock import patch
 
 import msgspec
-from msgspec import Raw
 
 from dagnats.client import Client
-from dagnats.core.events import RunStarted
-from dagnats.errors import PublishFailed, RunAlreadyStarted
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
-from dagnats.registry import Current
 from dagnats.scheduler import partition
-from dagnats.starting import append_start
 from dagnats.wire import subjects
 from tests.simulation.authors import place_of_author
-from tests.simulation.flows import FLOWS, Flow, child, flow
 from tests.simulation.hands import Gremlin, Slow
-from tests.simulation.kinds import CHILDREN
 from tests.simulation.people import People
-from tests.simulation.processes import GRAPHS, SimScheduler, drive
-from tests.simulation.scripts import Script
+from tests.simulation.processes import SimScheduler
+from tests.simulation.runs import RUNS_PER_WORLD, Runs
 from tests.simulation.workers import SimWorker
 
-RUNS_PER_WORLD = 12
 PARTITIONS = 3
 ACTIONS_PER_RUN = 40
 SNAPSHOT_EVERY_FACTS = 2
@@ -56,20 +47,16 @@ class Simulation:
         self.gremlin = Gremlin(self.rng)
         self.world = World(self.clock, PARTITIONS, self.gremlin)
         self.client = Client(Memory(self.world, "client"), self.clock)
-        self.client.registry._graphs = GRAPHS
-        self.runs: dict[str, Flow] = {}
+        self.runs = Runs(self.world, self.client, self.rng, seed)
         self.ledger: list[tuple[str, str]] = []
         self.planted: set[str] = set()
         self.schedulers: list[SimScheduler] = []
         self.workers: list[SimWorker] = []
         self.trace: list[str] | None = [] if tracing else None
         self.calm_ms = 0
-        self.started = 0
         self.processes = 0
         self.parking = self.rng.choice((0.0, 0.02, 0.3))
-        self.people = People(self.client, self.rng, self.everyone, self.planted)
-        for number in range(CHILDREN):
-            self._know(child(number))
+        self.people = People(self.client, self.rng, self.runs.everyone, self.planted)
 
     def note(self, what: str) -> None:
         """Remember something for the trace of a failing seed."""
@@ -88,32 +75,9 @@ class Simulation:
                 self._new_worker()
             for _ in range(RUNS_PER_WORLD * ACTIONS_PER_RUN):
                 self._act()
-            while self.started < RUNS_PER_WORLD:
-                self._start()
+            while self.runs.started < RUNS_PER_WORLD:
+                self.note(self.runs.start())
             _calm(self)
-
-    # -- runs --------------------------------------------------------------------------------------
-
-    def _know(self, known: Flow) -> None:
-        """Register a workflow, without the work of encoding it again."""
-        GRAPHS[known.digest] = known.graph
-        current = Current(known.workflow.name, known.digest)
-        definitions = self.client.outside.documents(subjects.DEFINITIONS)
-        key = f"name.{subjects.token(known.workflow.name)}"
-        drive(definitions.put(key, msgspec.json.encode(current)))
-
-    def everyone(self) -> list[str]:
-        """The runs there are: those that were started here, their children, and who continues them."""
-        starts = b'"type":"run.started"'
-        return [
-            run
-            for (_, run), log in self.world._histories.items()
-            if any(starts in entry.payload for entry in log)
-        ]
-
-    def script(self, run: str) -> Script:
-        """What the handlers of a run do."""
-        return Script(zlib.crc32(f"{self.seed} {run}".encode()))
 
     # -- processes ---------------------------------------------------------------------------------
 
@@ -134,7 +98,9 @@ class Simulation:
 
     def _new_worker(self) -> None:
         memory = Memory(self.world, self._name("worker"))
-        self.workers.append(SimWorker(memory, self.rng, self.script, self.ledger, self.planted))
+        self.workers.append(
+            SimWorker(memory, self.rng, self.runs.script, self.ledger, self.planted)
+        )
 
     def _wrote(self, writer: SimScheduler, message: Append, stored: Stored, late: bool) -> None:
         """Whoever writes for a partition holds it, and nobody else does."""
@@ -166,7 +132,7 @@ class Simulation:
         elif fate < 0.93:
             self._pass(self.rng.choice((2_000, 6_000, 31_000, 31_000, 125_000)))
         elif fate < 0.96:
-            self._start()
+            self.note(self.runs.start())
         elif fate < 0.98:
             self.people.step()
         elif fate < 0.998:
@@ -200,35 +166,6 @@ class Simulation:
         self.note(f"{ms} ms pass")
         self.clock.advance(ms)
         self.world.fire_due()
-
-    def _start(self) -> None:
-        again = self.started and (self.started >= RUNS_PER_WORLD or self.rng.random() < 0.1)
-        number = self.rng.randrange(self.started) if again else self.started
-        run = f"run{number}"
-        if not again:
-            self.started += 1
-            chosen = flow(self.rng.randrange(FLOWS))
-            self.runs[run] = chosen
-            GRAPHS[chosen.digest] = chosen.graph
-        chosen = self.runs[run]
-        fact = RunStarted(
-            workflow=chosen.workflow.name,
-            definition=chosen.digest,
-            input=Raw(b'{"n":%d}' % (number % 10)),
-            start="again" if again else "first",
-        )
-        self.note(f"start {run} ({chosen.workflow.name})")
-        while True:
-            try:
-                drive(append_start(self.client.outside.log, run, fact, idempotent=False))
-            except PublishFailed:
-                continue
-            except RunAlreadyStarted:
-                pass
-            return
-
-    def _open(self) -> list[str]:
-        return [run for run in self.everyone() if drive(self.client.closed_mark(run)) is None]
 
     def end(self) -> None:
         """Let go of every coroutine."""
@@ -274,7 +211,7 @@ def _calm(sim: Simulation) -> None:
         if _at_rest(sim):
             return
         sim._pass(_wait_ms(sim))
-    raise Wrong(f"it does not come to rest: {sim._open()}")
+    raise Wrong(f"it does not come to rest: {sim.runs.still_open()}")
 
 
 def _settle(sim: Simulation) -> None:
@@ -294,7 +231,7 @@ def _settle(sim: Simulation) -> None:
                 sim._step(scheduler)
                 left -= 1
                 if not left:
-                    raise Wrong(f"{scheduler.name} is busy for ever: {sim._open()}")
+                    raise Wrong(f"{scheduler.name} is busy for ever: {sim.runs.still_open()}")
 
 
 def _wait_ms(sim: Simulation) -> float:
@@ -303,7 +240,7 @@ def _wait_ms(sim: Simulation) -> float:
         return 400
     due = sim.world.until_due_ms()
     if due is None:
-        raise Wrong(f"nothing is due, and not all is done: {sim._open()}")
+        raise Wrong(f"nothing is due, and not all is done: {sim.runs.still_open()}")
     return max(1.0, due)
 
 
@@ -317,4 +254,4 @@ def _at_rest(sim: Simulation) -> bool:
         return False
     if any(cursor._floor < len(cursor._facts) for cursor in sim.world.cursors.values()):
         return False
-    return _owned(sim) and not sim._open()
+    return _owned(sim) and not sim.runs.still_open()

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from tests.simulation.checks import look
-from tests.simulation.simulation import RUNS_PER_WORLD, Simulation
+from tests.simulation.runs import RUNS_PER_WORLD
+from tests.simulation.simulation import Simulation
 
 RUNS = int(os.environ.get("SIM_RUNS", "10000"))
 CASES = 16
