@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
 
-from dagnats import embedded
+from dagnats import __version__, embedded
+from dagnats.cli.stream_checks import of_streams_at_work
+from dagnats.cli.verdicts import ERROR, Check, bytes_text, error, good, warning
 from dagnats.clock import SystemClock
 from dagnats.core.durations import text_of_ms
 from dagnats.errors import BrokerUnavailable, DagNatsError
@@ -22,10 +24,6 @@ from dagnats.settings import Settings
 from dagnats.wire import subjects
 from dagnats.wire.messages import WorkerRecord
 
-OK: Final = "ok"
-WARNING: Final = "warning"
-ERROR: Final = "error"
-
 _CLOCK_OFF_MS: Final = 2_000
 _NEARLY_FULL: Final = 0.9
 _SHOWN: Final = 4
@@ -33,30 +31,6 @@ _SCHEDULER: Final = "scheduler."
 _PARTITION: Final = "partition."
 
 _worker = msgspec.json.Decoder(WorkerRecord)
-
-
-class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line: what was looked at, how it is, and what to do."""
-
-    check: str
-    state: str
-    detail: str
-    cure: str = ""
-
-
-def good(check: str, detail: str) -> Check:
-    """Nothing to do."""
-    return Check(check=check, state=OK, detail=detail)
-
-
-def warning(check: str, detail: str, cure: str) -> Check:
-    """Work goes on, but somebody should look."""
-    return Check(check=check, state=WARNING, detail=detail, cure=cure)
-
-
-def error(check: str, detail: str, cure: str) -> Check:
-    """Work does not go on."""
-    return Check(check=check, state=ERROR, detail=detail, cure=cure)
 
 
 # -- this machine ----------------------------------------------------------------------------------
@@ -114,8 +88,10 @@ async def _of_deployment(outside: JetStream) -> list[Check]:
         of_streams(
             await topology.differences(outside.link, outside.log.partitions), server.streams
         ),
+        *await of_streams_at_work(outside.link),
         *await _of_schedulers(outside),
         of_workers(workers),
+        of_versions(workers),
         of_queue(storage, workers),
         of_dead(storage.dead),
     ]
@@ -123,11 +99,11 @@ async def _of_deployment(outside: JetStream) -> list[Check]:
 
 def of_room(server: health.Server) -> Check:
     """JetStream, and how much of it is used."""
-    used = f"{_bytes(server.stored)} stored"
-    limits = f"messages up to {_bytes(server.message_max)}"
+    used = f"{bytes_text(server.stored)} stored"
+    limits = f"messages up to {bytes_text(server.message_max)}"
     if server.stored_max <= 0:
         return good("jetstream", f"on, {used}, no limit for this account, {limits}")
-    text = f"on, {used} of {_bytes(server.stored_max)}, {limits}"
+    text = f"on, {used} of {bytes_text(server.stored_max)}, {limits}"
     if server.stored > server.stored_max * _NEARLY_FULL:
         return warning(
             "jetstream", text, "give the account more storage, or keep histories for less long"
@@ -221,6 +197,25 @@ def of_workers(workers: list[WorkerRecord]) -> Check:
     )
 
 
+def of_versions(workers: list[WorkerRecord]) -> Check:
+    """Whether everybody runs the same DagNats as this command."""
+    others = Counter(
+        each.version
+        for each in workers
+        if each.language == "python" and each.version != __version__
+    )
+    if not others:
+        return good("versions", f"DagNats {__version__} here, and in every worker")
+    text = ", ".join(
+        f"{count} of {version or 'an unknown version'}" for version, count in others.items()
+    )
+    return warning(
+        "versions",
+        f"DagNats {__version__} here, but workers: {text}",
+        "finish the upgrade: schedulers first, then workers, one after the other",
+    )
+
+
 def of_queue(storage: health.Storage, workers: list[WorkerRecord]) -> Check:
     """Tickets that nobody will take."""
     served = {task for worker in workers for task in worker.tasks}
@@ -248,14 +243,6 @@ def of_dead(count: int) -> Check:
         cure = "`dagnats dlq list` shows them"
         return warning("dead letters", f"{count} {'is' if count == 1 else 'are'} kept", cure)
     return good("dead letters", "none")
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def summary(checks: list[Check]) -> dict[str, Any]:

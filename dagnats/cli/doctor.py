@@ -8,14 +8,14 @@ import click
 from rich.text import Text
 
 from dagnats.cli import checks
-from dagnats.cli.checks import Check
 from dagnats.cli.output import console, emit_json, json_option, run_async, url_option
+from dagnats.cli.verdicts import ERROR, OK, WARNING, Check
 from dagnats.settings import load_settings
 
 _SIGNS: Final = {
-    checks.OK: ("✓", "green"),
-    checks.WARNING: ("!", "yellow"),
-    checks.ERROR: ("✗", "red"),
+    OK: ("✓", "green"),
+    WARNING: ("!", "yellow"),
+    ERROR: ("✗", "red"),
 }
 _WIDTH: Final = 13
 

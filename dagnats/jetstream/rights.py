@@ -184,6 +184,7 @@ _API: Final = (
     f"$KV.{subjects.REPLAYS}.>",
     f"$JS.API.STREAM.MSG.DELETE.{subjects.DEAD}",
     f"$JS.API.CONSUMER.LIST.{subjects.TASKS}",
+    f"$JS.API.CONSUMER.LIST.{subjects.EVENTS}",
     *_read(subjects.HOOKS),
     *_read(*map(kv_stream, (subjects.DISCARDED, subjects.REPLAYS, subjects.CONTROL))),
 )
