@@ -14,6 +14,7 @@ from dagnats.jetstream.inbox import JetStreamInbox
 from dagnats.jetstream.letters import JetStreamLetters
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.log import JetStreamLog
+from dagnats.jetstream.mending import Mender
 from dagnats.jetstream.notices import JetStreamNotices
 from dagnats.jetstream.publisher import Publisher
 from dagnats.jetstream.queue import JetStreamQueue
@@ -68,6 +69,8 @@ class JetStream:
                     )
                 topology = found
             publisher = await Publisher(link).open()
+            if ensure:
+                await Mender(link, publisher).open()
         except BaseException:
             await link.close()
             raise

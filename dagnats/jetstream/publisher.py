@@ -56,6 +56,7 @@ class Publisher:
         self._held_until = 0.0
         self._sent_at = 0.0  # when the oldest that wait were sent
         self._sweeping = False
+        self.held = False  # what is published meanwhile waits
         self._closed = False
 
     async def open(self) -> Publisher:
@@ -113,7 +114,7 @@ class Publisher:
 
     def _fill(self, out: list[bytes]) -> None:
         """What window and fences allow goes from the backlog to the socket; the link calls this."""
-        if self._loop.time() < self._held_until:
+        if self.held or self._loop.time() < self._held_until:
             return
         if self._again:
             self._put_back_again()
