@@ -1,0 +1,36 @@
+"""Tests that documents name as proof are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.documents import pages
+from tests.tidy.repository import ROOT
+
+_TEST = re.compile(r"(tests/[\w/]+\.py)(?:::(test_\w+))?\Z")
+
+
+def test_every_test_that_is_named_exists():
+    """`tests/….py` and `tests/….py::test_…` in a code span are a file, and a function of it."""
+    named = {
+        (page.name, *found.groups())
+        for page in pages.pages()
+        for token in pages.inline(page, "code_inline")
+        if (found := _TEST.match(token.content))
+    }
+    missing = [(page, file, name) for page, file, name in named if not _exists(file, name)]
+
+    assert len(named) > 20
+    assert not missing
+
+
+def _exists(file: str, name: str | None) -> bool:
+    path = ROOT / file
+    if not path.is_file():
+        return False
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    return name is None or any(
+        isinstance(node, functions) and node.name == name
+        for node in ast.walk(ast.parse(path.read_text()))
+    )
