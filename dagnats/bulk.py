@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Raw, Struct
 
-from dagnats import convert, payloads
+from dagnats import archive, convert, payloads
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
 from dagnats.core.state import CANCELLED, FAILED, RUNNING
@@ -197,13 +197,13 @@ class Bulk:
 
     async def _not_rerun(self, runs: list[str]) -> list[str]:
         """Those that no call before this one has started anew."""
-        log = self._door.outside.log
+        outside = self._door.outside
         wanted = {run: _rerun_id(run) for run in runs}
         places = {
-            subjects.fact(subjects.partition_of(new, log.partitions), new, "client"): run
+            subjects.fact(subjects.partition_of(new, outside.log.partitions), new, "client"): run
             for run, new in wanted.items()
         }
-        known = {places[entry.subject] for entry in await log.last_of(list(places))}
+        known = {places[entry.subject] for entry in await archive.last_of(outside, list(places))}
         return [run for run in runs if run not in known]
 
     async def _matching(

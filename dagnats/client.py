@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from dagnats import convert, listing, payloads, reading, starting, streaming
+from dagnats import archive, convert, listing, payloads, reading, starting, streaming
 from dagnats.budgets import Budget, bounds_of
 from dagnats.bulk import Bulk
 from dagnats.clock import Clock, SystemClock
@@ -124,7 +124,9 @@ class Client(listing.Lists, Spending, ScheduledStarts, TriggerRequests, Explaini
         if due:
             await schedule(self.outside, run_id, fact, due, idempotent=again)
         else:
-            await starting.append_start(self.outside.log, run_id, fact, idempotent=again)
+            await starting.append_start(
+                self.outside, run_id, fact, idempotent=again, named=not fact.start
+            )
         return Handle(self, run_id, read, started=True)
 
     async def register(self, workflow: Workflow) -> str:
@@ -172,9 +174,8 @@ class Client(listing.Lists, Spending, ScheduledStarts, TriggerRequests, Explaini
 
     async def closed_mark(self, run_id: str) -> ClosedMark | None:
         """How a run ended; None while it has not, or when it was opened again."""
-        entry = await self.outside.log.last(
-            subjects.mark(self._partition(run_id), run_id, "closed")
-        )
+        closed = subjects.mark(self._partition(run_id), run_id, "closed")
+        entry = await archive.last(self.outside, closed)
         mark = _mark.decode(entry.payload) if entry else None
         if entry is None or mark is None or mark.status == RUNNING:
             return None
@@ -225,7 +226,7 @@ class Client(listing.Lists, Spending, ScheduledStarts, TriggerRequests, Explaini
         """
         _, fact = await self.forked(run_id, step, iteration, input)
         fork_id = checked_run_id(id) if id else new_run_id()
-        await starting.append_start(self.outside.log, fork_id, fact, idempotent=False)
+        await starting.append_start(self.outside, fork_id, fact, idempotent=False, named=bool(id))
         return Handle(self, fork_id, started=True)
 
     async def wait_closed(
@@ -274,8 +275,7 @@ class Client(listing.Lists, Spending, ScheduledStarts, TriggerRequests, Explaini
                     await asyncio.wait_for(heard.wait(), self.recheck_s)
 
     async def _exists(self, run_id: str) -> bool:
-        start = subjects.fact(self._partition(run_id), run_id, "client")
-        return await self.outside.log.last(start) is not None
+        return await archive.exists(self.outside, run_id)
 
     def _partition(self, run_id: str) -> int:
         return subjects.partition_of(run_id, self.outside.log.partitions)

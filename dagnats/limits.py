@@ -189,4 +189,14 @@ DEAD_AGE_MS: Final = 30 * 24 * 3_600_000
 DEAD_DUPLICATE_WINDOW_MS: Final = 3_600_000  # a failure that is told again within it is one letter
 DISCARDED_AGE_MS: Final = 3_600_000  # how long a discarded dead letter can be brought back
 RETENTION_MS: Final = 30 * 24 * 3_600_000
+ARCHIVE_AFTER_MIN_MS: Final = 1_000
+RETENTION_MIN_MS: Final = 60_000
+ARCHIVE_PLACES: Final = 65_536  # subjects that records of archived runs share
+ARCHIVE_PART_BYTES: Final = (
+    MESSAGE_SIZE_MIN_BYTES - 16 * 1024
+)  # any server that holds DagNats takes it
+ARCHIVED_AT_ONCE: Final = 20  # runs that a scheduler reads, and writes, together
+ARCHIVED_PER_TURN_MAX: Final = 5_000  # runs of a partition that leave the log together
+ARCHIVE_EVERY_MS: Final = 60_000  # how often a partition looks for runs that are due
+ARCHIVE_PAUSE_MS: Final = 15_000  # a run is in both places so long: more than a publish takes
 STORE_SIZE_MIN_BYTES: Final = 64 * 1024 * 1024

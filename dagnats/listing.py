@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from dagnats import archive
 from dagnats.core.events import RunStarted
 from dagnats.core.state import (
     BUDGET_EXCEEDED,
@@ -55,6 +57,7 @@ class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: int | None = None
     error: ErrorView | None = None
     tags: tuple[str, ...] = ()
+    archived: bool = False
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -100,10 +103,12 @@ async def runs(
     if not 1 <= limit <= LIST_MAX:
         raise InvalidInput(f"a list has 1 to {LIST_MAX} entries, not {limit}")
     plain = not (workflow or status or since_ms)
+    wanted, seen = _Wanted(workflow, status, since_ms), set[str]()
     rows: list[RunRow] = []
     matching = looked_at = 0
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
+            seen.update(run_of(entry.subject) for entry in page)
             begun = starts(page, workflow)
             kept = await _rows(outside, begun if status else begun[: limit - len(rows)], status)
             rows += kept[: limit - len(rows)]
@@ -114,13 +119,51 @@ async def runs(
             ):
                 break
         else:
-            return Listing(
-                runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows)
-            )
+            return await _with_archived(outside, seen, rows, matching, limit, wanted)
     total = max(await outside.log.count(subjects.STARTS), matching) if plain else None
     return Listing(
         runs=rows, total=total, returned=len(rows), truncated=total is None or total > len(rows)
     )
+
+
+class _Wanted(Struct, frozen=True):
+    """What a list is asked for."""
+
+    workflow: str
+    status: str
+    since_ms: int
+
+    def takes(self, record: archive.Record) -> bool:
+        return (
+            self.workflow in ("", record.workflow)
+            and self.status in ("", record.status)
+            and record.created_ms >= self.since_ms
+        )
+
+
+async def _archived(
+    outside: Outside, seen: set[str], wanted: _Wanted
+) -> AsyncGenerator[list[RunRow], None]:
+    """Archived runs that match, each once, in pages; those that are in the log still are left out."""
+    async with aclosing(archive.newest(outside, wanted.since_ms)) as pages:
+        async for page in pages:
+            new = [each for each in page if each.run not in seen]
+            seen.update(each.run for each in new)
+            yield [_row_of(each) for each in {each.run: each for each in new[::-1]}.values()
+                   if wanted.takes(each)][::-1]  # fmt: skip
+
+
+async def _with_archived(
+    outside: Outside, seen: set[str], rows: list[RunRow], matching: int, limit: int, wanted: _Wanted
+) -> Listing:
+    """The list goes on with runs that left the log; it stops counting after so many."""
+    async with aclosing(_archived(outside, seen, wanted)) as pages:
+        async for page in pages:
+            rows += page[: limit - len(rows)]
+            matching += len(page)
+            if len(rows) == limit and matching > limit and len(seen) >= LIST_COUNTED_MAX:
+                return Listing(runs=rows, total=None, returned=limit, truncated=True)
+    return Listing(runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows))
 
 
 async def count(
@@ -133,9 +176,16 @@ async def count(
     """
     _check_status(status)
     tally: dict[str, int] = dict.fromkeys(STATES, 0)
+    seen: set[str] = set()
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
+            seen.update(run_of(entry.subject) for entry in page)
             for row in await _rows(outside, starts(page, workflow), status):
+                tally[row.status] += 1
+    wanted = _Wanted(workflow, status, since_ms)
+    async with aclosing(_archived(outside, seen, wanted)) as pages:
+        async for page in pages:
+            for row in page:
                 tally[row.status] += 1
     return Counts(total=sum(tally.values()), **tally)
 
@@ -197,22 +247,38 @@ def _row(run: str, entry: Entry, fact: RunStarted, mark: ClosedMark | None) -> R
     )
 
 
+def _row_of(record: archive.Record) -> RunRow:
+    return RunRow(
+        run_id=record.run,
+        workflow=record.workflow,
+        status=record.status,
+        created_at=text_of_time(record.created_ms),
+        completed_at=text_of_time(record.closed_ms),
+        duration_ms=record.closed_ms - record.started_ms,
+        error=view_error(record.error),
+        tags=record.tags,
+        archived=True,
+    )
+
+
 async def find(outside: Outside, prefix: str) -> str:
     """The full id of the run that an id, or a unique prefix of it, names.
 
     Raises:
         RunNotFound: none, or several, do.
     """
-    if _may_be_an_id(prefix):
-        partition = subjects.partition_of(prefix, outside.log.partitions)
-        if await outside.log.last(subjects.fact(partition, prefix, "client")) is not None:
-            return prefix
+    if _may_be_an_id(prefix) and await archive.exists(outside, prefix):
+        return prefix
     if len(prefix) < _PREFIX_MIN:
         raise RunNotFound(
             f"no run {prefix}; give its whole id, or at least {_PREFIX_MIN} characters of it"
         )
     starts = await outside.log.subjects_of(subjects.STARTS)
-    found = sorted({run for subject in starts if (run := run_of(subject)).startswith(prefix)})
+    known = {run_of(subject) for subject in starts}
+    async with aclosing(archive.newest(outside)) as pages:
+        async for page in pages:
+            known.update(each.run for each in page)
+    found = sorted(run for run in known if run.startswith(prefix))
     if len(found) > 1:
         named = ", ".join(found[:_NAMED_MAX]) + (", …" if len(found) > _NAMED_MAX else "")
         raise RunNotFound(f"{len(found)} runs begin with {prefix}: {named}; give more of the id")

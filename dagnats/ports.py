@@ -72,9 +72,7 @@ class EventLog(Protocol):
     async def append(
         self, messages: Sequence[Append], fence: Callable[[], bool] | None = None
     ) -> list[Stored]:
-        """Store messages, pipelined, in order; return when all are stored.
-
-        ``fence`` is asked right before bytes leave; when it says no, nothing more is written.
+        """Store messages, pipelined, in order. ``fence`` is asked right before bytes leave.
 
         Raises:
             WrongSequence: an ``expect_last`` did not hold.
@@ -96,10 +94,18 @@ class EventLog(Protocol):
         ...
 
     def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
-        """The messages of a wildcard filter in pages, newest first (for lists of runs).
+        """The messages of a wildcard filter in pages, newest first, none from before ``since_ms``.
 
-        Messages from before ``since_ms`` are left out. Take as many pages as needed, then ``aclose``.
+        Take as many pages as needed, then ``aclose``.
         """
+        ...
+
+    async def following(self, subject: str, after_seq: int) -> list[Entry]:
+        """The first messages of a wildcard filter after a sequence, in order."""
+        ...
+
+    async def remove(self, run: str, up_to_seq: int) -> None:
+        """Remove what a run has in the log up to a sequence; its start first, so that no rest passes for it."""
         ...
 
     async def subjects_of(self, subject: str) -> list[str]:
@@ -136,6 +142,26 @@ class Letters(Protocol):
 
     async def remove(self, seq: int) -> bool:
         """Take a letter out of the stream; False when it is not there."""
+        ...
+
+
+class Archive(Protocol):
+    """Records and histories of finished runs. ``EventLog.append`` stores them; they expire by age."""
+
+    async def records(self, subject: str) -> list[Entry]:
+        """The records that share a literal subject, in order."""
+        ...
+
+    def newest(self, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
+        """The records in pages, newest first. Take as many as needed, then ``aclose``."""
+        ...
+
+    async def part(self, seq: int) -> bytes | None:
+        """A part of a history by its sequence; None when it has expired."""
+        ...
+
+    async def keep(self, age_ms: int) -> None:
+        """Keep what is archived for so long from now on (at least a minute)."""
         ...
 
 
@@ -226,15 +252,9 @@ class TaskQueue(Protocol):
     """The work queue. Settling a ticket is fire and forget: redelivery is normal and harmless."""
 
     async def open(
-        self,
-        task: str,
-        group: str,
-        lease_ms: int,
-        deliver: Callable[[Delivery], None],
-        ended: Callable[[int], None],
-        *,
-        singleton: bool = False,
-    ) -> TicketSource:
+        self, task: str, group: str, lease_ms: int, deliver: Callable[[Delivery], None],
+        ended: Callable[[int], None], *, singleton: bool = False,
+    ) -> TicketSource:  # fmt: skip
         """Join the consumer of a task and group (made when absent, changed when its lease differs).
 
         ``deliver`` is called for every ticket; ``ended(n)`` when a request ended with ``n`` tickets
@@ -329,7 +349,7 @@ class Inbox(Protocol):
 
 
 class Outside(Protocol):
-    """All ports of one deployment, opened together: what a process holds while it runs."""
+    """All ports of one deployment, opened together."""
 
     @property
     def log(self) -> EventLog:
@@ -354,6 +374,11 @@ class Outside(Protocol):
     @property
     def inbox(self) -> Inbox:
         """External events."""
+        ...
+
+    @property
+    def archive(self) -> Archive:
+        """Finished runs that left the log."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 from msgspec import Raw, Struct
 
-from dagnats import payloads
+from dagnats import archive, payloads
 from dagnats.core import views
 from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
 from dagnats.core.inputs import step_input
@@ -64,7 +64,7 @@ async def read_run(
     Raises:
         RunNotFound: the log knows no start of it.
     """
-    entries = await outside.log.history(run_id)
+    entries = await archive.history(outside, run_id)
     run: Run | None = None
     nonces: dict[str, str] = {}
     folded: set[int] = set()
@@ -148,7 +148,7 @@ async def history(outside: Outside, run_id: str) -> list[views.EventView]:
     Raises:
         RunNotFound.
     """
-    entries = await outside.log.history(run_id)
+    entries = await archive.history(outside, run_id)
     if not entries:
         raise RunNotFound(
             f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
@@ -200,13 +200,19 @@ async def events(outside: Outside, run_id: str) -> AsyncGenerator[views.EventVie
     Raises:
         RunNotFound.
     """
-    partition = subjects.partition_of(run_id, outside.log.partitions)
-    if await outside.log.last(subjects.fact(partition, run_id, "client")) is None:
+    past = await archive.read(outside, run_id)
+    if not past.entries:
         raise RunNotFound(
             f"no run {run_id}; `dagnats run list` shows the runs there are", run_id=run_id
         )
+    partition = subjects.partition_of(run_id, outside.log.partitions)
     closed = subjects.mark(partition, run_id, "closed")
-    story = outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id))
+    for entry in past.entries if past.archived_seq else ():
+        yield view_entry(entry)
+    if past.archived_seq and past.entries[-1].subject == closed:
+        return
+    after_seq = past.entries[-1].seq if past.archived_seq else 0
+    story = outside.notices.follow(subjects.EVENTS, subjects.history(partition, run_id), after_seq)
     async with aclosing(story):
         async for entry in story:
             yield view_entry(entry)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from dagnats import archive
 from dagnats.core.durations import parse_ms
 from dagnats.core.entities import StartCancelled, StartScheduled
 from dagnats.core.events import RunStarted
@@ -99,7 +100,6 @@ async def schedule(
     documents = outside.documents(subjects.SCHEDULED)
     if await documents.count() >= SCHEDULED_MAX and await _waiting(outside) >= SCHEDULED_MAX:
         raise RequestError(f"{SCHEDULED_MAX:,} starts wait for their time already; cancel some")
-    started = subjects.fact(subjects.partition_of(run_id, log.partitions), run_id, "client")
     asked = StartScheduled(
         workflow=fact.workflow, definition=fact.definition, run_at_ms=run_at_ms, input=fact.input,
         metadata=fact.metadata, tags=fact.tags, key=fact.key, start=fact.start,
@@ -108,7 +108,7 @@ async def schedule(
     subject = subjects.fact(subjects.partition_of(entity, log.partitions), entity, "trigger")
     append = Append(subject, encode(asked), f"{entity}/scheduled", expect_last=0)
     try:
-        if await log.last(started) is not None:
+        if await archive.exists(outside, run_id):
             raise WrongSequence("it was started before")
         [stored] = await log.append([append])
     except WrongSequence:

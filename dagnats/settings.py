@@ -52,9 +52,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     ``control_plane_grant`` and ``control_plane_promote``: the workflows, with commas between, that a new
     deployment lets use the control plane, and promote definitions (``dagnats policy`` changes it later).
     ``control_plane_grace``: how long after its root run a definition made by a handler stays; without it,
-    for ever. ``creds``: the file with this process's credential. ``tls_ca``: whom to trust for the server's
-    certificate; ``tls_cert`` and ``tls_key``: our own. ``log_level``: of DagNats' own log. ``log_json``: one
-    JSON object a line.
+    for ever. ``archive_after``: how long finished runs stay in the log before they move to the archive (empty:
+    for ever). ``retention``: how long the archive keeps them. ``creds``: the file with this process's
+    credential. ``tls_ca``: whom to trust for the server's certificate; ``tls_cert`` and ``tls_key``: our own.
+    ``log_level``: of DagNats' own log. ``log_json``: one JSON object a line.
     """
 
     url: str = "nats://127.0.0.1:4222"
@@ -70,6 +71,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     control_plane_grant: str = ""
     control_plane_promote: str = ""
     control_plane_grace: str = ""
+    archive_after: str = "3d"
+    retention: str = "30d"
     creds: str = ""
     tls_ca: str = ""
     tls_cert: str = ""

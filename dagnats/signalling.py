@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from dagnats import convert, payloads
+from dagnats import archive, convert, payloads
 from dagnats.core.events import SignalReceived
 from dagnats.core.problems import name_problems
 from dagnats.core.state import RUNNING
@@ -31,10 +31,10 @@ async def send_signal(outside: Outside, run_id: str, name: str, payload: Raw) ->
     _check("signal", name, payload, SIGNAL_SIZE_MAX_BYTES)
     log = outside.log
     place = subjects.partition_of(checked_run_id(run_id), log.partitions)
-    if await log.last(subjects.fact(place, run_id, "client")) is None:
+    if not await archive.exists(outside, run_id):
         text = f"no run {run_id}; `dagnats run list` shows the runs there are"
         raise RunNotFound(text, run_id=run_id)
-    closed = await log.last(subjects.mark(place, run_id, "closed"))
+    closed = await archive.last(outside, subjects.mark(place, run_id, "closed"))
     if closed is not None and _mark.decode(closed.payload).status != RUNNING:
         status = _mark.decode(closed.payload).status
         text = f"run {run_id} is {status}; it takes no signals any more"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Raw
 
+from dagnats import archive
 from dagnats.core.events import RunStarted
 from dagnats.core.model import Workflow
 from dagnats.core.templates import PathMissing, path_of, select
@@ -18,7 +19,7 @@ from dagnats.errors import (
 )
 from dagnats.ids import checked_run_id, new_run_id, run_id_for_key
 from dagnats.limits import METADATA_ENTRIES_MAX, PRIORITY_OFFSET_MAX_S
-from dagnats.ports import Append, EventLog
+from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
@@ -35,21 +36,28 @@ def chosen_run_id(given: str | None, workflow: str, key: str) -> str:
     return run_id_for_key(workflow, key) if key else new_run_id()
 
 
-async def append_start(log: EventLog, run_id: str, fact: RunStarted, *, idempotent: bool) -> None:
+async def append_start(
+    outside: Outside, run_id: str, fact: RunStarted, *, idempotent: bool, named: bool
+) -> None:
     """Store a run's first fact; an ``idempotent`` start that comes second is no error.
+
+    ``named``: somebody chose the id, so it may be one of a run that left the log.
 
     Raises:
         RunAlreadyStarted: another start with this id was stored before.
     """
+    log = outside.log
     partition = subjects.partition_of(run_id, log.partitions)
     subject = subjects.fact(partition, run_id, "client")
     payload = encode(fact)
     try:
+        if named and await archive.is_archived(outside, run_id):
+            raise WrongSequence("it was started before, and archived")
         await log.append([Append(subject, payload, f"{run_id}:start", expect_last=0)])
     except WrongSequence:
         if idempotent:
             return
-        first = await log.history(run_id)
+        first = await archive.history(outside, run_id)
         if fact.start and first and first[0].payload == payload:
             return  # a retry of this very start
         raise RunAlreadyStarted(

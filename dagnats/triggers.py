@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
-from dagnats import convert, payloads
+from dagnats import archive, convert, payloads
 from dagnats.core.entities import TriggerFired, TriggerSet
 from dagnats.core.events import Event
 from dagnats.core.model import Workflow
@@ -41,7 +41,7 @@ from dagnats.errors import (
 from dagnats.holding import HeldView, held_view
 from dagnats.ids import new_run_id
 from dagnats.limits import FIRES_LISTED_MAX
-from dagnats.ports import Append, Entry, EventLog, Outside
+from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
 from dagnats.trigger_checks import check_trigger
 from dagnats.wire import subjects
@@ -360,7 +360,7 @@ class TriggerRequests:
                         marks.setdefault(mark.key, mark)
                 if len(marks) >= limit or (page and page[-1].seq <= since_seq):
                     break
-        ended = await _ended(log, [mark.run_id for mark in marks.values() if mark.run_id])
+        ended = await _ended(self.outside, [mark.run_id for mark in marks.values() if mark.run_id])
         return [(key, _view(trigger_id, mark, ended)) for key, mark in marks.items()]
 
     async def _tell(self, trigger_id: str, fact: TriggerSet | TriggerFired, what: str) -> int:
@@ -387,6 +387,7 @@ def _view(trigger_id: str, mark: FiredMark, ended: dict[str, Entry]) -> FireView
     return replace(view, status=closed.status, duration_ms=spent)
 
 
-async def _ended(log: EventLog, runs: Sequence[str]) -> dict[str, Entry]:
-    places = [subjects.mark(subjects.partition_of(r, log.partitions), r, "closed") for r in runs]
-    return {run_of(entry.subject): entry for entry in await log.last_of(places)}
+async def _ended(outside: Outside, runs: Sequence[str]) -> dict[str, Entry]:
+    total = outside.log.partitions
+    places = [subjects.mark(subjects.partition_of(run, total), run, "closed") for run in runs]
+    return {run_of(entry.subject): entry for entry in await archive.last_of(outside, places)}

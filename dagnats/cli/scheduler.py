@@ -25,8 +25,9 @@ from dagnats.cli.processes import (
 from dagnats.core.control import policy_problem
 from dagnats.errors import DefinitionError
 from dagnats.jetstream.connect import redacted
-from dagnats.limits import GRACE_MIN_MS
+from dagnats.limits import ARCHIVE_AFTER_MIN_MS, ARCHIVE_EVERY_MS, GRACE_MIN_MS, RETENTION_MIN_MS
 from dagnats.policies import policy_of
+from dagnats.scheduler.archiver import Retention
 from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
 
@@ -57,7 +58,7 @@ def scheduler(
     """
     settings = begin(**given)
     declared = declared_file(config)
-    options = control_plane_options(settings)
+    options = {**control_plane_options(settings), **retention_options(settings)}
 
     async def serve(stopping: Stopping) -> None:
         outside = await open_outside(settings, "scheduler", wait=not no_wait)
@@ -90,6 +91,19 @@ def control_plane_options(settings: Settings) -> dict[str, Any]:
     grace = settings.control_plane_grace
     grace_ms = duration_setting_ms("control_plane_grace", grace, GRACE_MIN_MS) if grace else 0
     return {"policy": policy, "grace_ms": grace_ms}
+
+
+def retention_options(settings: Settings) -> dict[str, Any]:
+    """What the settings say of finished runs, as a scheduler takes it.
+
+    Raises:
+        DefinitionError: one of them cannot be.
+    """
+    after, keep = settings.archive_after, settings.retention
+    after_ms = duration_setting_ms("archive_after", after, ARCHIVE_AFTER_MIN_MS) if after else 0
+    keep_ms = duration_setting_ms("retention", keep, RETENTION_MIN_MS)
+    every_ms = min(ARCHIVE_EVERY_MS, max(after_ms, ARCHIVE_AFTER_MIN_MS))
+    return {"retention": Retention(after_ms=after_ms, keep_ms=keep_ms, every_ms=every_ms)}
 
 
 def describe(service: Scheduler, partitions: int, settings: Settings) -> Ready:

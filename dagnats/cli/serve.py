@@ -24,7 +24,7 @@ from dagnats.cli.processes import (
     open_outside,
     until_stopped,
 )
-from dagnats.cli.scheduler import control_plane_options
+from dagnats.cli.scheduler import control_plane_options, retention_options
 from dagnats.embedded import EmbeddedServer
 from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
@@ -91,7 +91,9 @@ async def serving(
     async with EmbeddedServer(Path(settings.data_dir), settings.nats_port) as server:
         outside = await open_outside(of_server(settings, server), "scheduler")
         try:
-            service = Scheduler(outside, **control_plane_options(settings))
+            service = Scheduler(
+                outside, **control_plane_options(settings), **retention_options(settings)
+            )
             async with asyncio.TaskGroup() as group:
                 failing = group.create_task(server.failed())
                 running = group.create_task(service.run())

@@ -87,8 +87,12 @@ class JetStreamLog:
     async def history(self, run: str, after_seq: int = 0) -> list[Entry]:
         """A run's facts, dispatches and marks after a sequence, in order."""
         subject = names.history(names.partition_of(run, self._partitions), run)
-        found = await direct.read(self._link, names.EVENTS, subject, after_seq)
-        return [record.entry for record in found]
+        while True:
+            found = await direct.read(self._link, names.EVENTS, subject, after_seq)
+            # A run that is removed meanwhile loses its start first; then this was only a part of it.
+            first = found[0].entry.seq if found and not after_seq else 0
+            if not first or await direct.get(self._link, names.EVENTS, first):
+                return [record.entry for record in found]
 
     async def last(self, subject: str) -> Entry | None:
         """The last message of a literal subject of the log."""
@@ -103,6 +107,18 @@ class JetStreamLog:
     def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
         """The messages of a wildcard filter in pages, newest first, none from before a time."""
         return lookup.newest(self._link, names.EVENTS, subject, since_ms)
+
+    async def following(self, subject: str, after_seq: int) -> list[Entry]:
+        """The first messages of a wildcard filter after a sequence, in order."""
+        found, _ = await direct.page(self._link, names.EVENTS, subject, after_seq + 1)
+        return [record.entry for record in found]
+
+    async def remove(self, run: str, up_to_seq: int) -> None:
+        """Remove what a run has in the log up to a sequence, its start first."""
+        place = names.partition_of(run, self._partitions)
+        for subject in (names.fact(place, run, "client"), names.history(place, run)):
+            asked = {"filter": subject, "seq": up_to_seq + 1}
+            await self._link.api(f"STREAM.PURGE.{names.EVENTS}", asked)
 
     async def subjects_of(self, subject: str) -> list[str]:
         """The literal subjects of a wildcard filter that have messages, in no order."""

@@ -6,6 +6,7 @@ import logging
 
 from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, NotPermitted
 from dagnats.jetstream.access import NOBODY
+from dagnats.jetstream.archive import JetStreamArchive
 from dagnats.jetstream.blobs import JetStreamBlobs
 from dagnats.jetstream.connect import connect
 from dagnats.jetstream.documents import JetStreamDocuments
@@ -36,6 +37,7 @@ class JetStream:
         self.notices = JetStreamNotices(link)
         self.blobs = JetStreamBlobs(link, publisher)
         self.inbox = JetStreamInbox(link)
+        self.archive = JetStreamArchive(link)
         self.letters = JetStreamLetters(link)
 
     @classmethod

@@ -55,7 +55,9 @@ _BLOBS_AGE_MS: Final = 2 * RETENTION_MS
 
 # Parts of an account's storage, in thousandths; what is left over is for blobs and other streams.
 _SHARES: Final = {
-    subjects.EVENTS: 400,
+    subjects.EVENTS: 280,
+    subjects.ARCHIVE: 100,
+    subjects.ARCHIVED: 20,
     subjects.TASKS: 160,
     subjects.TIMERS: 50,
     subjects.STREAMS: 50,
@@ -96,6 +98,8 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
                 duplicate_window=DEAD_DUPLICATE_WINDOW_MS * 1_000_000),
         _stream(subjects.INBOX, subjects.INBOX_SUBJECTS, EVENTS_AGE_MS),
         _stream(subjects.HOOKS, subjects.HOOKS_SUBJECTS, HOOKS_AGE_MS),
+        _stream(subjects.ARCHIVE, subjects.ARCHIVE_SUBJECTS, RETENTION_MS),
+        _stream(subjects.ARCHIVED, subjects.ARCHIVED_SUBJECTS, RETENTION_MS),
         *(_bucket(name, age_ms) for name, age_ms in _BUCKET_AGES_MS.items()),
         _stream(blob_stream(), _BLOB_SUBJECTS, _BLOBS_AGE_MS,
                 discard="new"),

@@ -73,6 +73,14 @@ class MemoryLog:
         if found:
             yield found[::-1]
 
+    async def following(self, subject: str, after_seq: int) -> list[Entry]:
+        """The messages of a wildcard filter after a sequence, in order."""
+        return [each for each in self._events.matching(subject) if each.seq > after_seq]
+
+    async def remove(self, run: str, up_to_seq: int) -> None:
+        """Remove what a run has in the log up to a sequence."""
+        self._link.world.remove(run, up_to_seq)
+
     async def subjects_of(self, subject: str) -> list[str]:
         """The literal subjects of a wildcard filter that have messages, in no order."""
         return list({each.subject for each in self._events.matching(subject)})

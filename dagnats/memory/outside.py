@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagnats.memory.archive import MemoryArchive
 from dagnats.memory.inbox import MemoryInbox
 from dagnats.memory.letters import MemoryLetters
 from dagnats.memory.link import Link
@@ -27,6 +28,7 @@ class Memory:
         self.notices = MemoryNotices(self._link)
         self.blobs = MemoryBlobs(self._link)
         self.inbox = MemoryInbox(self._link)
+        self.archive = MemoryArchive(self._link)
         self.letters = MemoryLetters(self._link)
 
     def documents(self, bucket: str) -> MemoryDocuments:

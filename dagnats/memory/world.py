@@ -10,7 +10,12 @@ from collections import defaultdict
 
 from dagnats.clock import Clock
 from dagnats.errors import PublishFailed
-from dagnats.limits import DEAD_DUPLICATE_WINDOW_MS, MESSAGE_SIZE_MAX_BYTES, PARTITIONS_DEFAULT
+from dagnats.limits import (
+    DEAD_DUPLICATE_WINDOW_MS,
+    MESSAGE_SIZE_MAX_BYTES,
+    PARTITIONS_DEFAULT,
+    RETENTION_MS,
+)
 from dagnats.memory.buckets import Bucket
 from dagnats.memory.courier import Courier
 from dagnats.memory.facts import FactCursor
@@ -31,6 +36,8 @@ TAKEN_BY = {
     subjects.DEAD: subjects.DEAD_SUBJECTS,
     subjects.INBOX: subjects.INBOX_SUBJECTS,
     subjects.HOOKS: subjects.HOOKS_SUBJECTS,
+    subjects.ARCHIVE: subjects.ARCHIVE_SUBJECTS,
+    subjects.ARCHIVED: subjects.ARCHIVED_SUBJECTS,
     subjects.TASKS: (),  # only sourced
 }
 
@@ -58,6 +65,7 @@ class World:
         self.blobs: dict[str, bytes] = {}
         self.timers = Timers(timers)
         self.captured: list[str] = []
+        self.archived_for_ms = RETENTION_MS
         self._histories: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
 
     # -- storing -----------------------------------------------------------------------------------
@@ -154,6 +162,14 @@ class World:
         """Everything about a run after a sequence."""
         place = str(subjects.partition_of(run, self.partitions))
         return [each for each in self._histories.get((place, run), ()) if each.seq > after_seq]
+
+    def remove(self, run: str, up_to_seq: int) -> None:
+        """Remove what a run has in the log up to a sequence."""
+        place = (str(subjects.partition_of(run, self.partitions)), run)
+        for entry in self.history(run, 0):
+            if entry.seq <= up_to_seq:
+                self.streams[subjects.EVENTS].drop(entry)
+        self._histories[place] = self.history(run, up_to_seq)
 
     # -- consumers of facts ------------------------------------------------------------------------
 

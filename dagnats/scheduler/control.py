@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from dagnats import archive
 from dagnats.core import control
 from dagnats.core.commands import AskControl, Dispatch, child_run_id
 from dagnats.core.control import Refusal, Tree
@@ -26,7 +27,7 @@ from dagnats.core.validate import problems_of
 from dagnats.errors import InvariantBroken, NoRoom
 from dagnats.limits import DEFINITION_SIZE_MAX_BYTES
 from dagnats.policies import Policies
-from dagnats.ports import Append, EventLog, Outside
+from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.relatives import Relatives
 from dagnats.wire import subjects
@@ -209,7 +210,7 @@ class Trees:
     """What trees of runs have used up: a document for each root."""
 
     def __init__(self, outside: Outside) -> None:
-        self._log: EventLog = outside.log
+        self._outside = outside
         self._documents = outside.documents(subjects.CONTROL)
 
     async def read(self, root: str) -> Tree:
@@ -255,12 +256,12 @@ class Trees:
         return found
 
     async def _marks(self, runs: Iterable[str]) -> dict[str, ClosedMark]:
-        partitions = self._log.partitions
+        partitions = self._outside.log.partitions
         places = {
             subjects.mark(subjects.partition_of(run, partitions), run, "closed"): run
             for run in runs
         }
-        entries = await self._log.last_of([*places])
+        entries = await archive.last_of(self._outside, [*places])
         return {places[entry.subject]: _mark.decode(entry.payload) for entry in entries}
 
     async def forget(self, root: str) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 from msgspec import Struct
 
-from dagnats import payloads
+from dagnats import archive, payloads
 from dagnats.core import snapshot as snapshots
 from dagnats.core.commands import (
     ELSEWHERE,
@@ -34,12 +34,14 @@ log = logging.getLogger("dagnats.scheduler")
 class Loaded(Struct, frozen=True):
     """A run as the log has it, and what is outstanding but not stored yet.
 
-    ``saved_facts`` is how many facts its snapshot held (0: there was none).
+    ``saved_facts`` is how many facts its snapshot held (0: there was none). ``late_seq`` is where the log ends of
+    a run that is archived, but for what came after its end (0: no such run).
     """
 
     run: Run
     missing: list[Command]
     saved_facts: int = 0
+    late_seq: int = 0
 
 
 class Loader:
@@ -59,7 +61,8 @@ class Loader:
         """
         run, stored, saved = await self._from_snapshot(run_id)
         gone: list[Command] = []
-        for entry in await self._outside.log.history(run_id, run.seq if run else 0):
+        found = await archive.read(self._outside, run_id, run.seq if run else 0)
+        for entry in found.entries:
             if entry.msg_id:
                 stored.add(entry.msg_id)
             if is_fact(entry):
@@ -72,17 +75,18 @@ class Loader:
         missing = [c for c in outstanding(run) if c.id not in stored and not await self._done(c)]
         if run.closed and not any(isinstance(c, CloseRun) for c in missing):
             missing = []  # the mark is stored last, also after what is not in the log
-        return Loaded(run, [*gone, *missing], saved)
+        late = run.closed and found.archived_seq and not found.closed
+        late_seq = found.entries[-1].seq if late else 0
+        return Loaded(run, [*gone, *missing], saved, late_seq)
 
     async def _done(self, command: Command) -> bool:
         """Whether what a command is to bring about in another run shows there."""
-        log = self._outside.log
         if isinstance(command, StartChild):
-            place = subjects.partition_of(command.child, log.partitions)
-            return await log.last(subjects.fact(place, command.child, "client")) is not None
+            return await archive.exists(self._outside, command.child)
         if isinstance(command, CancelChild):
-            place = subjects.partition_of(command.child, log.partitions)
-            return await log.last(subjects.mark(place, command.child, "closed")) is not None
+            place = subjects.partition_of(command.child, self._outside.log.partitions)
+            closed = subjects.mark(place, command.child, "closed")
+            return await archive.last(self._outside, closed) is not None
         return False
 
     async def _from_snapshot(self, run_id: str) -> tuple[Run | None, set[str], int]:

@@ -113,7 +113,7 @@ class Partition:
         self.entities = Entities(number, outside, registry, clock, fence)
         self._performer = Performer(number, outside, secret, registry)
         self._runs: OrderedDict[str, Slot] = OrderedDict()
-        self._closed: OrderedDict[str, None] = OrderedDict()
+        self.ended: OrderedDict[str, None] = OrderedDict()  # facts of these are not looked at
         self._horizon = 0
         self.folded = 0
 
@@ -125,7 +125,7 @@ class Partition:
     async def forget(self) -> None:
         """Start from nothing: at take-over, and after any failure."""
         self._runs.clear()
-        self._closed.clear()
+        self.ended.clear()
         # A start beyond this point is a new run; one before it may have a history to be read.
         self._horizon = await self._outside.log.last_seq()
         await self.lookout.load()
@@ -163,10 +163,10 @@ class Partition:
             batch.appends.extend(messages)
             batch.kept.extend(kept)
             return
-        if run_id in self._closed:
+        if run_id in self.ended:
             if not isinstance(event.fact, _HEARD_AFTER_THE_END):
                 return
-            del self._closed[run_id]
+            del self.ended[run_id]
         slot = self._runs.get(run_id) or await self._slot(run_id, event, delivery, batch, now)
         if slot is None:
             return
@@ -215,6 +215,8 @@ class Partition:
             return None
         slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
         await self._collect(slot, loaded.missing, batch)
+        if loaded.late_seq:
+            batch.appends.append(await self._performer.closed_again(loaded.run, loaded.late_seq))
         if loaded.run.closed:  # whoever closed it may not have come to cleaning up
             batch.armed.append(run_id)
             if not any(isinstance(each, CloseRun) for each in loaded.missing):
@@ -321,9 +323,9 @@ class Partition:
 
     def _retire(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
-        self._closed[run_id] = None
-        if len(self._closed) > CLOSED_REMEMBERED_MAX:
-            self._closed.popitem(last=False)
+        self.ended[run_id] = None
+        if len(self.ended) > CLOSED_REMEMBERED_MAX:
+            self.ended.popitem(last=False)
 
     # -- keeping memory bounded --------------------------------------------------------------------
 

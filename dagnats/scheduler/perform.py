@@ -215,6 +215,11 @@ class Performer:
         subject = subjects.mark(self._partition, run.id, "response")
         return Append(subject, encode(response), command.id)
 
+    async def closed_again(self, run: Run, seq: int) -> Append:
+        """The closing mark once more: with it, what came up to a sequence follows the run into the archive."""
+        mark = await self._mark(run, CloseRun(run.id, abandoned=False, epoch=run.epoch))
+        return replace(mark, msg_id=f"{mark.msg_id}:{seq}")
+
     async def _mark(self, run: Run, command: CloseRun | OpenRun) -> Append:
         subject = subjects.mark(self._partition, run.id, "closed")
         if isinstance(command, OpenRun):

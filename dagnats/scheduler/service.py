@@ -18,6 +18,7 @@ from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
 from dagnats.policies import Policies
 from dagnats.ports import FactFeed, Outside
 from dagnats.registry import Registry
+from dagnats.scheduler.archiver import NO_RETENTION, Archiver, Retention
 from dagnats.scheduler.desk import Desk
 from dagnats.scheduler.listening import EventListener
 from dagnats.scheduler.ownership import Ownership
@@ -58,12 +59,13 @@ class Scheduler:
     """Owns a fair share of the partitions and advances their runs until it is stopped.
 
     ``policy`` is what a new deployment begins with. ``grace_ms``: so long after their root run the
-    definitions that handlers made are removed (0: never).
+    definitions that handlers made are removed (0: never). ``retention``: when finished runs leave the log.
     """
 
     def __init__(
         self, outside: Outside, *, clock: Clock | None = None, partitions_max: int = 0, name: str = "",
         runs_max: int = RUNS_IN_MEMORY_MAX, policy: Policy = NO_POLICY, grace_ms: int = 0,
+        retention: Retention = NO_RETENTION,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("scheduler")
         self._outside = outside
@@ -72,6 +74,7 @@ class Scheduler:
         self._runs_max = runs_max
         self._policy = policy
         self._grace_ms = grace_ms
+        self._retention = retention
         self._registry = Registry(outside.documents(subjects.DEFINITIONS))
         self._stopping = asyncio.Event()
         self._loops: dict[int, Loop] = {}
@@ -97,6 +100,8 @@ class Scheduler:
         listeners = [EventListener(self._outside, self.partitions, *each) for each in heard]
         for listener in listeners:
             await listener.begin()
+        if self._retention.keep_ms:
+            await self._outside.archive.keep(self._retention.keep_ms)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(listener.run()) for listener in listeners]
             beside.append(group.create_task(Desk(self._outside, self._registry, secret).run()))
@@ -160,13 +165,16 @@ class Scheduler:
     async def _serve(self, number: int, fence: Callable[[], bool], secret: bytes) -> None:
         partition = Partition(number, self._outside, self._registry, secret, self._clock, fence)
         self.partitions[number] = partition
+        archiver = Archiver(
+            number, self._outside, self._clock, fence, self._retention, partition.ended
+        )
         failures = 0
         while fence():
             try:
                 async with self._feed(number) as feed:
                     await partition.forget()
                     await feed.rewind()
-                    await self._pump(partition, feed, fence)
+                    await self._pump(partition, feed, fence, archiver)
             except* (DagNatsError, TimeoutError) as group:
                 log.warning("partition %d begins again: %s", number, group.exceptions[0])
             except* Exception:
@@ -189,11 +197,14 @@ class Scheduler:
             with suppress(DagNatsError, TimeoutError):
                 await feed.close()
 
-    async def _pump(self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]) -> None:
+    async def _pump(
+        self, partition: Partition, feed: FactFeed, fence: Callable[[], bool], archiver: Archiver
+    ) -> None:
         """Fold one batch while the ones before are being stored."""
         batches: asyncio.Queue[tuple[Batch, asyncio.Task[None]]] = asyncio.Queue(_BATCHES_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle(partition, feed, batches))
+            group.create_task(archiver.run())
             clock = asyncio.get_running_loop()
             park_at = clock.time() + _PARK_EVERY_S
             while fence():

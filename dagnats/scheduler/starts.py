@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagnats import archive
 from dagnats.core.commands import ArmTimer
 from dagnats.core.events import Event, RunStarted
 from dagnats.core.scheduled import (
@@ -75,7 +76,7 @@ class Starts:
         subject = subjects.fact(
             subjects.partition_of(command.run, log.partitions), command.run, "client"
         )
-        if await log.last(subject) is not None:
+        if await archive.exists(self._outside, command.run):
             return None
         current = await self._registry.current(asked.workflow)
         fact = RunStarted(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from dagnats import payloads
+from dagnats import archive, payloads
 from dagnats.clock import Clock
 from dagnats.core.entities import TriggerSet
 from dagnats.core.events import CancelRequested, ChildClosed, Event, RunStarted
@@ -168,9 +168,9 @@ class Triggers:
         place = subjects.partition_of(run_id, self._outside.log.partitions)
         subject = subjects.fact(place, run_id, "client")
         mark = self._mark(entity, trigger, fire, run_id, "")
-        if await self._outside.log.last(subject) is not None:
-            first, *_ = await self._outside.log.history(run_id)
-            if first.seq > seq:
+        known = await archive.history(self._outside, run_id)
+        if known:
+            if known[0].seq > seq:
                 return [mark]  # whoever folded this before has started it
             again = ChildClosed(ticket=fire.key, child=run_id, status=COMPLETED)
             # Its key came before, and that run has ended.

@@ -10,6 +10,8 @@ import functools
 import re
 from typing import Final
 
+from dagnats.limits import ARCHIVE_PLACES
+
 # -- streams ---------------------------------------------------------------------------------------
 EVENTS: Final = "DAGNATS_EVENTS"
 TASKS: Final = "DAGNATS_TASKS"
@@ -18,6 +20,8 @@ STREAMS: Final = "DAGNATS_STREAMS"
 DEAD: Final = "DAGNATS_DEAD"
 INBOX: Final = "DAGNATS_INBOX"
 HOOKS: Final = "DAGNATS_HOOKS"
+ARCHIVE: Final = "DAGNATS_ARCHIVE"
+ARCHIVED: Final = "DAGNATS_ARCHIVED"
 
 # -- buckets ---------------------------------------------------------------------------------------
 DEFINITIONS: Final = "dagnats_definitions"
@@ -58,6 +62,8 @@ DEAD_PREFIX: Final = "dagnats.dead."
 DEAD_SUBJECTS: Final = ("dagnats.dead.>",)
 INBOX_SUBJECTS: Final = ("dagnats.event.>",)
 HOOKS_SUBJECTS: Final = ("dagnats.hook.>",)  # and what triggers wait for
+ARCHIVE_SUBJECTS: Final = ("dagnats.archive.>",)  # histories
+ARCHIVED_SUBJECTS: Final = ("dagnats.archived.>",)  # a record of each
 DUE_SOURCE: Final = ("dagnats.due.*.*", "dagnats.fact.{{wildcard(1)}}.{{wildcard(2)}}.timer")
 QUEUE_SOURCE: Final = (
     "dagnats.task.*.*.*.*",
@@ -270,6 +276,21 @@ def handover(worker: str) -> str:
 def handover_to(worker: str, process: str) -> str:
     """Where one process of that name is given what it agreed to take (core NATS)."""
     return f"dagnats.live.handover.{token(worker)}.{process}"
+
+
+def archive(partition: int) -> str:
+    """Where the histories of a partition's finished runs go; they are found by their sequence."""
+    return f"dagnats.archive.{partition}"
+
+
+def archived(run: str) -> str:
+    """Where the record of a finished run is, among a few others: a subject for each would cost memory."""
+    return f"dagnats.archived.{partition_of(run, ARCHIVE_PLACES)}"
+
+
+def closings(partition: int) -> str:
+    """The marks of how a partition's runs ended."""
+    return f"dagnats.mark.{partition}.*.closed"
 
 
 # -- consumers -------------------------------------------------------------------------------------

@@ -217,7 +217,9 @@ class SimScheduler(Scheduler):
         for _ in range(self.slow.rng.randint(0, 3)):
             await breathe()
 
-    async def _pump(self, partition: Partition, feed: FactFeed, fence: Callable[[], bool]) -> None:
+    async def _pump(  # type: ignore[override]
+        self, partition: Partition, feed: FactFeed, fence: Callable[[], bool], _archiver: object
+    ) -> None:
         pump = Pump(partition, feed, fence, self.slow.rng, self.parking)
         self.pumps[partition.number] = pump
         try:
