@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dagnats import AgentContext, App, Client, Handle, Task, WorkflowBuilder, errors, settings
+from dagnats.archive import Record
 from dagnats.core import definition
 from dagnats.core.events import AUTHORS, Fact
 from dagnats.core.kinds import FILE_NAMES, KINDS
@@ -133,6 +134,8 @@ def test_messages_on_the_wire_page_can_be_read(fence: Fence):
         read = msgspec.json.decode(fence.content, type=Fact)
     elif "answer_to" in shown:
         read = msgspec.json.decode(fence.content, type=TaskMessage)
+    elif "parts" in shown:
+        read = msgspec.json.decode(fence.content, type=Record)
     elif "closed_ms" in shown:
         read = msgspec.json.decode(fence.content, type=ClosedMark)
     elif "after_seq" in shown:
