@@ -168,7 +168,15 @@ _CLIENT: Final = (
     "dagnats.ask.*",
     f"$KV.{subjects.SCHEDULED}.*",
     *_BLOBS,
-    *_read(subjects.EVENTS, subjects.STREAMS, subjects.INBOX, subjects.DEAD, blob_stream()),
+    *_read(
+        subjects.EVENTS,
+        subjects.ARCHIVE,
+        subjects.ARCHIVED,
+        subjects.STREAMS,
+        subjects.INBOX,
+        subjects.DEAD,
+        blob_stream(),
+    ),
     *_read(*map(kv_stream, _READ_BUCKETS)),
 )
 _API: Final = (

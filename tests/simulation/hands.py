@@ -79,6 +79,7 @@ class Slow:
         self.notices = SlowNotices(self)
         self.inbox = SlowInbox(self)
         self.blobs = self.memory.blobs
+        self.archive = self.memory.archive
 
     def documents(self, bucket: str) -> SlowDocuments:
         """The bucket of that name."""

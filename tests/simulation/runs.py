@@ -67,8 +67,8 @@ class Runs:
         )
         while True:
             try:
-                log = self._client.outside.log
-                drive(append_start(log, f"run{number}", fact, idempotent=False))
+                outside, run = self._client.outside, f"run{number}"
+                drive(append_start(outside, run, fact, idempotent=False, named=False))
             except PublishFailed:
                 continue
             except RunAlreadyStarted:

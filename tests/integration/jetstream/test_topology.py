@@ -44,7 +44,8 @@ async def test_everything_is_made(link):
     assert made.partitions == 8
     assert await names_of(link) == {
         "DAGNATS_EVENTS", "DAGNATS_TASKS", "DAGNATS_TIMERS", "DAGNATS_STREAMS", "DAGNATS_DEAD",
-        "DAGNATS_INBOX", "DAGNATS_HOOKS", "DAGNATS_ARCHIVE", "DAGNATS_ARCHIVED", "KV_dagnats_definitions", "KV_dagnats_tasks", "KV_dagnats_snapshots",
+        "DAGNATS_INBOX", "DAGNATS_HOOKS", "DAGNATS_ARCHIVE", "DAGNATS_ARCHIVED",
+        "KV_dagnats_definitions", "KV_dagnats_tasks", "KV_dagnats_snapshots",
         "KV_dagnats_checkpoints", "KV_dagnats_workers", "KV_dagnats_triggers",
         "KV_dagnats_trigger_types", "KV_dagnats_scheduled", "KV_dagnats_leases",
         "KV_dagnats_secrets", "KV_dagnats_waiters", "KV_dagnats_discarded", "KV_dagnats_replays",
