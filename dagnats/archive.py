@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 import msgspec
 from msgspec import Struct
 
-from dagnats.core.events import RetryRequested, RunStarted
+from dagnats.core.events import BudgetRaised, RetryRequested, RunStarted
 from dagnats.core.state import RUNNING, StepError
 from dagnats.errors import CodecError
 from dagnats.limits import ARCHIVE_PART_BYTES
@@ -156,7 +156,7 @@ def finished(entries: list[Entry], closing_seq: int) -> ClosedMark | None:
         elif mark is not None and is_fact(entry):
             with suppress(CodecError):
                 fact = event_of(entry).fact
-                if isinstance(fact, RetryRequested) and fact.epoch == mark.epoch + 1:
+                if isinstance(fact, RetryRequested | BudgetRaised) and fact.epoch == mark.epoch + 1:
                     return None
     return None if mark is None or mark.status == RUNNING else mark
 
