@@ -144,7 +144,7 @@ def _compare_inputs(story: Story, oracle: Oracle) -> None:
         except Missing:
             continue
         if print_of(msgspec.json.decode(message.input)) != print_of(wanted):
-            story.problem(f"{message.ticket} was given {message.input!r} and not {wanted}")
+            story.problem(f"{message.ticket} was given {bytes(message.input)!r} and not {wanted}")
 
 
 def _look_at_letters(story: Story, simulation: Simulation) -> None:

@@ -175,6 +175,8 @@ class Oracle:
             parents, plan = self.generated[name]
             if not parents:
                 return plan
+            if self.ending.status != "completed" and any(up not in values for up in parents):
+                raise Missing  # the run failed elsewhere before it was said what this one gave
             given = {up: values.get(up) for up in parents}
             return given[parents[0]] if len(parents) == 1 else given
         if name in self._undoing:
