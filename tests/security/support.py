@@ -70,6 +70,7 @@ def guarded(directory: Path) -> Guarded:
     tasks = [part for name in (*WORKERS, "dies_once") for part in ("--task", name)]
     auth("init", str(directory), *tasks, "--subject", "orders.>")
     auth("add-worker", str(directory), "--task", "turns", "--task", "asks", "--name", "loops")
+    auth("add-worker", str(directory), "--task", "add", "--name", "registrar", "--with", "api")
     return Guarded(directory, Broker(file=directory / "nats-server.conf").start())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from dagnats.client import Client, Handle
 from dagnats.core.model import Workflow
 from dagnats.enquiries import Enquiries
+from dagnats.jetstream.asking import ApiError
 from dagnats.jetstream.lease_link import LeaseKeeperLink
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.publisher import Publisher
@@ -126,3 +128,39 @@ async def test_schedulers_read_the_log_for_workers(roles: Guarded):
         await told(outside.link, ticket["answer_to"], answer(ticket, ticket["nonce"], 3))
         await handle.result(10)
         assert (await enquiries.ask(enquiry)).settled
+
+
+async def test_a_ticket_that_is_pushed_keeps_its_subject(roles: Guarded):
+    """A worker may have its own tickets sent where somebody listens: they are heard, and are stored as nothing."""
+    async with (
+        scheduled(roles) as client,
+        roles.link("worker-add") as other,
+        roles.link("admin") as admin,
+    ):
+        handle: Handle[str] = await client.start("shout", "hello")
+        waiting = asyncio.ensure_future(handle.result(30))
+        ticket = await dispatched(client, handle.run_id)
+        partition = subjects.partition_of(handle.run_id, client.outside.log.partitions)
+        mark = subjects.mark(partition, handle.run_id, "closed")
+        heard: list[bytes] = []
+        await admin.listen(mark, lambda subject, *_: heard.append(subject))
+        await admin.settle()
+        # A dispatch as any, but that the server does not know its id any more.
+        await told(admin, subjects.task(0, "old", "add", ""), {**ticket, "run": "old"})
+        name, own = subjects.worker_consumer("add", ""), subjects.queue("add", "")
+        consumer = f"{subjects.TASKS}.{name}"
+        with suppress(ApiError):
+            await admin.api(f"CONSUMER.DELETE.{consumer}")
+        config = {
+            "name": name, "durable_name": name, "ack_policy": "explicit", "filter_subject": own,
+            "deliver_subject": mark,
+        }  # fmt: skip
+        body = {"stream_name": subjects.TASKS, "config": config}
+        await other.api(f"CONSUMER.CREATE.{consumer}.{own}", body)
+        await eventually(lambda: b"dagnats.queue.add._.old" in heard)
+        await admin.api(f"CONSUMER.DELETE.{consumer}")
+        assert await client.outside.log.last(mark) is None
+        done = answer(ticket, ticket["nonce"], 0) | {"output": "HELLO"}
+        async with roles.link("worker-shout") as honest:
+            await told(honest, ticket["answer_to"], done)
+        assert await waiting == "HELLO"

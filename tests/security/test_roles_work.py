@@ -100,3 +100,28 @@ async def test_triggers_under_roles(roles: Guarded, tmp_path: Path):
             for trigger in ("ticks", "orders", "paid"):
                 await eventually(lambda trigger=trigger: fired(trigger), 30)
         nothing_refused(made)
+
+
+async def test_a_ticket_that_comes_again(roles: Guarded, tmp_path: Path):
+    """A worker dies; the next one asks schedulers whether its ticket was answered, and runs it."""
+    async with fleet(roles.broker, tmp_path, app=_APP, schedulers=0, workers=0) as made:
+        await at_work(roles, made, "worker-dies_once")
+        creds = ("--creds", roles.creds("worker-dies_once"), "--task", "dies_once")
+        async with roles.client() as client:
+            handle = await client.start("dies_once", str(tmp_path / "died"))
+            await made.everybody[-1].ended()
+            await made.start_worker(*creds).ready()
+            assert await handle.result(30) == "again"
+        refused = "$JS.API.DIRECT.GET.DAGNATS_EVENTS"
+        assert refused in made.everybody[-1].text, "it read the log itself"
+
+
+async def test_a_worker_that_registers(roles: Guarded, tmp_path: Path):
+    """With the rights of the api it makes its app's workflows known when it starts."""
+    async with fleet(roles.broker, tmp_path, app=_APP, schedulers=0, workers=0) as made:
+        await made._start("scheduler", "--creds", roles.creds("scheduler")).ready()
+        await made.start_worker("--creds", roles.creds("registrar"), "--task", "add").ready()
+        assert "not registered" not in made.everybody[-1].text
+        async with roles.client() as client:
+            handle = await client.start("add", {"a": 1, "b": 2})
+            assert await handle.result(30) == 3
