@@ -1,10 +1,20 @@
-"""Who may write what: every message of a scheduler is written for a run, by the owner of that run's partition."""
+"""Who may write what: every message of a scheduler is written for a run or a gate, by the owner of its partition."""
 
 from __future__ import annotations
 
 import msgspec
 
-from dagnats.core.events import CancelRequested, ChildClosed, ChildStarted, Fact, RunStarted
+from dagnats.core.entities import GateAsked, GateLeft
+from dagnats.core.events import (
+    CancelRequested,
+    ChildClosed,
+    ChildStarted,
+    Fact,
+    GateChecked,
+    GateGranted,
+    GateRefused,
+    RunStarted,
+)
 from dagnats.ports import Append
 from dagnats.wire import subjects
 
@@ -12,9 +22,9 @@ _fact = msgspec.json.Decoder(Fact)
 
 
 def place_of_author(message: Append, partitions: int) -> int | None:
-    """The partition that a message is written for; None for what belongs to none."""
+    """The partition that a message is written for; None for what belongs to none, or cannot be told."""
     tokens = message.subject.split(".")
-    if not tokens[2].isdigit():
+    if not tokens[2].isdigit() or b"replaced by run" in message.payload:
         return None
     author = _author(_fact.decode(message.payload)) if tokens[1] == "fact" else ""
     return subjects.partition_of(author, partitions) if author else int(tokens[2])
@@ -29,5 +39,9 @@ def _author(fact: Fact) -> str:
             return fact.child
         case CancelRequested():
             return fact.reason.removeprefix("run ").removesuffix(" no longer waits for it")
+        case GateAsked() | GateLeft():
+            return fact.run
+        case GateGranted() | GateRefused() | GateChecked():
+            return fact.gate
         case _:
             return ""

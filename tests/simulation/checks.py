@@ -18,7 +18,7 @@ from dagnats.core.state import (
 )
 from dagnats.limits import DUPLICATE_WINDOW_MS
 from dagnats.wire import subjects
-from tests.simulation import relations
+from tests.simulation import holding, relations
 from tests.simulation.oracle import Ending, Oracle
 from tests.simulation.scripts import by_script, print_of
 from tests.simulation.simulation import Simulation, Wrong
@@ -30,7 +30,7 @@ _ENDINGS = {"done": COMPLETED, "skipped": SKIPPED, "mended": RECOVERED, "failed"
 
 def problems_of(simulation: Simulation) -> list[str]:
     """Everything that does not hold."""
-    found = [*_world_problems(simulation)]
+    found = [*_world_problems(simulation), *holding.problems(simulation.world)]
     stories = {run: _story(simulation, run) for run in simulation.runs.everyone()}
     for story in stories.values():
         _look_at_log(story)
@@ -64,7 +64,7 @@ def _world_problems(simulation: Simulation) -> Iterator[str]:
             # One whose claim is over lets go with its next renewal, which may be still to come.
             if partition.runs_in_memory and partition.fence():
                 yield f"{scheduler.name} keeps {list(partition._runs)} of partition {number}"
-    armed = list(simulation.world.timers._armed)
+    armed = [timer for timer in simulation.world.timers._armed if "gate=" not in timer]
     if armed:
         yield f"timers are armed for runs that have ended: {armed}"
     poison = subjects.dead("poison", "*", "*").replace("%2A", "*")
@@ -99,7 +99,7 @@ def _look_at_ending(story: Story) -> None:
     if (mark.status, bytes(mark.output), mark.error) != (run.status, bytes(run.output), run.error):
         story.problem(f"the mark says {mark}, the log {run.status} {run.output!r} {run.error}")
     if run.status == CANCELLED:
-        if not story.cancel_asked:
+        if not (story.cancel_asked or story.refused):
             story.problem("was cancelled by nobody")
         return
     if run.status == CONTINUED:

@@ -31,26 +31,32 @@ class Flow(Struct, frozen=True):
 @functools.cache
 def flow(number: int) -> Flow:
     """The workflow of that number."""
-    return _flow(random.Random(f"flow {number}"), f"flow{number}", first_child=0)
+    return compiled(drawn(random.Random(f"flow {number}"), f"flow{number}", first_child=0))
 
 
 @functools.cache
 def child(number: int) -> Flow:
     """The workflow that is started as a child; it starts only those with higher numbers."""
-    return _flow(random.Random(f"child {number}"), f"child{number}", first_child=number + 1)
+    rng = random.Random(f"child {number}")
+    return compiled(drawn(rng, f"child{number}", first_child=number + 1))
 
 
-def _flow(rng: random.Random, name: str, first_child: int) -> Flow:
+def drawn(rng: random.Random, name: str, first_child: int) -> Workflow:
+    """A random workflow."""
     steps = [_step(rng, step, parents) for step, parents in _shape(rng)]
     steps = [_older(step, first_child) for step in steps]
     steps = _with_helpers(rng, steps)
-    workflow = Workflow(
+    return Workflow(
         name=name,
         steps=tuple(steps),
         timeout_ms=rng.choice((0, 0, 0, 0, 3_000, 60_000, 3_600_000)),
         default_retry=_retry(rng) if rng.random() < 0.5 else None,
         output={"last": {"$step": steps[0].id}} if rng.random() < 0.1 else None,
     )
+
+
+def compiled(workflow: Workflow) -> Flow:
+    """A workflow with its graph."""
     assert not problems_of(workflow), problems_of(workflow)
     digest, _ = encode_workflow(workflow)
     return Flow(workflow, digest, compile_graph(workflow, digest))

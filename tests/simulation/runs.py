@@ -17,10 +17,12 @@ from dagnats.starting import append_start
 from dagnats.wire import subjects
 from tests.simulation.flows import FLOWS, Flow, child, flow
 from tests.simulation.kinds import CHILDREN
+from tests.simulation.limited import FAMILIES, MEMBERS, limited
 from tests.simulation.processes import GRAPHS, drive
 from tests.simulation.scripts import Script
 
 RUNS_PER_WORLD = 12
+LIMITED = 0.3  # of the worlds have runs and tasks under limits
 _START = b'"type":"run.started"'
 
 
@@ -33,6 +35,7 @@ class Runs:
         self._rng = rng
         self._seed = seed
         self._chosen: list[Flow] = []
+        self._family = rng.randrange(FAMILIES) if rng.random() < LIMITED else None
         client.registry._graphs = GRAPHS
         for number in range(CHILDREN):
             self._know(child(number))
@@ -56,7 +59,7 @@ class Runs:
         again = self.started and (full or self._rng.random() < 0.1)
         number = self._rng.randrange(self.started) if again else self.started
         if not again:
-            self._chosen.append(flow(self._rng.randrange(FLOWS)))
+            self._chosen.append(self._choose())
         chosen = self._chosen[number]
         GRAPHS[chosen.digest] = chosen.graph
         fact = RunStarted(
@@ -74,6 +77,11 @@ class Runs:
             except RunAlreadyStarted:
                 pass
             return f"start run{number} ({chosen.workflow.name})"
+
+    def _choose(self) -> Flow:
+        if self._family is None:
+            return flow(self._rng.randrange(FLOWS))
+        return limited(self._family, self._rng.randrange(MEMBERS))
 
     def everyone(self) -> list[str]:
         """Their ids."""

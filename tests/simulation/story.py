@@ -17,15 +17,27 @@ from dagnats.core.events import (
     ChildStarted,
     Event,
     EventReceived,
+    GateGranted,
+    GateRefused,
     RunStarted,
     SignalReceived,
     StepCalled,
+    StepFailed,
     TimerFired,
 )
 from dagnats.core.machine import advance, in_force, new_run
 from dagnats.core.model import PlannerConfig, SleepConfig, Step
 from dagnats.core.run import Run
-from dagnats.core.state import CANCELLED, COMPLETED, WAITING, StepState, step_of_ticket, ticket_text
+from dagnats.core.state import (
+    CANCELLED,
+    COMPLETED,
+    HELD,
+    PENDING,
+    WAITING,
+    StepState,
+    step_of_ticket,
+    ticket_text,
+)
 from dagnats.errors import CodecError
 from dagnats.ports import Entry
 from dagnats.wire.codec import event_of, is_fact
@@ -58,6 +70,8 @@ class Story:
         self.unheard: list[tuple[Step, int, int]] = []
         self.closed_ms = 0
         self.cancel_asked = False
+        self.refused = False
+        self.granted: set[str] = set()
         self.out_of_time = False
         self.problems: list[str] = []
         [self.started, *_] = [f for f in map(_fact, log) if isinstance(f, RunStarted)]
@@ -98,7 +112,21 @@ class Story:
             message = _ticket.decode(entry.payload)
             if message.ticket in self.tickets:
                 self.problem(f"{message.ticket} was dispatched twice")
+            self._look_at_limits(message)
             self.tickets[message.ticket] = message
+
+    def _look_at_limits(self, message: TaskMessage) -> None:
+        """Whoever is under limits has been let through, and a run has no more under way than it may."""
+        graph = self.run.graph
+        step = graph.nodes[graph.index[message.step]].step
+        needed = {message.ticket} if step.limits else set()
+        needed |= {"!run/0"} if self.workflow.limits else set()
+        for ticket in needed - self.granted:
+            self.problem(f"{message.ticket} was dispatched, and nobody had let {ticket} through")
+        most = self.workflow.max_steps
+        told = {t for t in self.tickets if in_force(self.run, t) and "#" not in t}
+        if most and "#" not in message.ticket and len(told - {message.ticket}) >= most:
+            self.problem(f"{message.ticket} was dispatched beside {told}")
 
     def _fold(self, event: Event) -> None:
         fact, before = event.fact, self.run
@@ -133,6 +161,10 @@ class Story:
         fact, told = event.fact, self.told
         if isinstance(fact, SignalReceived) and not before.closed:
             self.sent[fact.name].append(decoded(fact.payload))
+        if isinstance(fact, GateGranted):
+            self.granted.add(fact.ticket)
+        elif isinstance(fact, GateRefused):
+            self._hear_refusal(before, fact)
         if not isinstance(fact, ApprovalDecided | EventReceived | ChildStarted | ChildClosed):
             return
         state = _awaiting(before, fact.ticket)
@@ -146,6 +178,14 @@ class Story:
             told.decisions.setdefault(fact.ticket, []).append(fact)
         else:
             told.late.add(fact.ticket)
+
+    def _hear_refusal(self, before: Run, fact: GateRefused) -> None:
+        """It is as good as a failed attempt, or as a cancellation."""
+        if fact.ticket == "!run/0":
+            self.refused = self.refused or before.status == PENDING
+        elif _in_status(before, fact.ticket, HELD) is not None:
+            failed = StepFailed(ticket=fact.ticket, error=fact.reason, failure="refused")
+            self.told.answers[fact.ticket] = failed
 
     def _look_at_deadline(self, before: Run, at_ms: int) -> None:
         """Whether the run's own time was over with this, which ends it or has it undone."""
@@ -184,17 +224,22 @@ def _fact(entry: Entry) -> Any:
         return None
 
 
-def _awaiting(run: Run, ticket: str) -> StepState | None:
-    """The state of a step that waits under a ticket."""
+def _in_status(run: Run, ticket: str, status: str) -> StepState | None:
+    """The state of a step that has a status, under a ticket."""
     position = run.graph.index.get(step_of_ticket(ticket)) if run.graph else None
     if position is None or position >= len(run.steps):
         return None
-    state = run.steps[position]
-    waits = state.status == WAITING and not state.owned
-    step = run.graph.nodes[position].step
-    if step.kind in ("planner", "sub_workflow") and state.due_ms:
+    state, step = run.steps[position], run.graph.nodes[position].step
+    return state if state.status == status and ticket_text(step.id, state) == ticket else None
+
+
+def _awaiting(run: Run, ticket: str) -> StepState | None:
+    """The state of a step that waits under a ticket."""
+    state = _in_status(run, ticket, WAITING)
+    if state is None or state.owned:
         return None
-    return state if waits and ticket_text(step.id, state) == ticket else None
+    kind = run.graph.nodes[run.graph.index[step_of_ticket(ticket)]].step.kind
+    return None if kind in ("planner", "sub_workflow") and state.due_ms else state
 
 
 def _patience_ms(step: Step) -> int:
