@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -90,6 +90,19 @@ class Batch(Struct):
     slots: list[Slot] = []
     kept: list[Keep] = []
 
+    def put(self, deeds: Iterable[Append | Effect]) -> None:
+        """What is to be done, each in its place."""
+        for deed in deeds:
+            match deed:
+                case Drop():
+                    self.dropped.append(deed.name)
+                case Before():
+                    self.first.append(deed.append)
+                case Append():
+                    self.appends.append(deed)
+                case _:
+                    self.effects.append(deed)
+
 
 class Partition:
     """The runs of one partition, folded by its owner."""
@@ -160,7 +173,7 @@ class Partition:
             return
         if is_entity(run_id):
             messages, kept = await self.entities.fold(run_id, event)
-            batch.appends.extend(messages)
+            batch.put(messages)
             batch.kept.extend(kept)
             return
         if run_id in self.ended:
@@ -229,15 +242,7 @@ class Partition:
         slot.uncommitted += 1
         batch.slots.append(slot)
         for command in commands:
-            for deed in await self._performer.deeds(slot.run, command):
-                if isinstance(deed, Drop):
-                    batch.dropped.append(deed.name)
-                elif isinstance(deed, Before):
-                    batch.first.append(deed.append)
-                elif isinstance(deed, Append):
-                    batch.appends.append(deed)
-                else:
-                    batch.effects.append(deed)
+            batch.put(await self._performer.deeds(slot.run, command))
             if isinstance(command, CloseRun):
                 batch.closed.append(slot.run)
 

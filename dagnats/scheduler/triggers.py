@@ -31,20 +31,21 @@ from dagnats.core.triggers.fold import (
     outstanding,
 )
 from dagnats.core.triggers.model import Fire, Trigger
-from dagnats.errors import InvalidInput, PayloadGone, PayloadTooLarge
+from dagnats.errors import CodecError, InvalidInput, PayloadGone, PayloadTooLarge
 from dagnats.ids import run_id_for_key
 from dagnats.limits import TRIGGER_SAVED_FACTS
-from dagnats.ports import Append, Outside
+from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Keep
+from dagnats.scheduler.effects import Before, Keep
 from dagnats.scheduler.timers import armed
 from dagnats.scheduler.watching import Watching
 from dagnats.starting import start_key
 from dagnats.triggers import read_trigger_state
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode
+from dagnats.wire.codec import encode, event_of, is_fact
 from dagnats.wire.messages import FiredMark
 
+Messages = list[Append | Before]
 Caused = tuple[int, TriggerCommand]  # with the sequence of the fact that did
 
 
@@ -81,13 +82,15 @@ class Triggers:
                 continue
             state = await read_trigger_state(self._outside, entity)
             for command in outstanding(state):
-                messages = await self._messages(entity, command, 0)
-                await self._outside.log.append(messages, self._fence)
+                timers = [
+                    m for m in await self._messages(entity, command, 0) if isinstance(m, Append)
+                ]
+                await self._outside.log.append(timers, self._fence)
             await self.watching.watch(state)
 
     # -- folding -----------------------------------------------------------------------------------
 
-    async def fold(self, entity: str, event: Event) -> tuple[list[Append], list[Keep]]:
+    async def fold(self, entity: str, event: Event) -> tuple[Messages, list[Keep]]:
         """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
         slot = self._slots.get(entity)
         commands: list[Caused] = []
@@ -98,7 +101,7 @@ class Triggers:
         old = slot.state
         slot.state, caused = fold(old, event)
         slot.used_ms = now
-        appends: list[Append] = []
+        appends: Messages = []
         for seq, command in [*commands, *((event.seq, each) for each in caused)]:
             appends += await self._messages(entity, command, seq)
         saved: list[Keep] = []
@@ -133,7 +136,7 @@ class Triggers:
 
     # -- what follows ------------------------------------------------------------------------------
 
-    async def _messages(self, entity: str, command: TriggerCommand, seq: int) -> list[Append]:
+    async def _messages(self, entity: str, command: TriggerCommand, seq: int) -> Messages:
         """What carries out a command that the fact with this sequence caused."""
         match command:
             case ArmCron():
@@ -155,8 +158,11 @@ class Triggers:
                 cancel = CancelRequested(reason=command.reason)
                 return [Append(subject, encode(cancel), f"{command.run}:cancel")]
 
-    async def _start(self, entity: str, command: StartFired, seq: int) -> list[Append]:
-        """The run's first fact and the note of it; a fire that cannot start a run says why."""
+    async def _start(self, entity: str, command: StartFired, seq: int) -> Messages:
+        """The run's first fact and then the note of it; a fire that cannot start a run says why.
+
+        That fact is stored before anything else: a cancellation must not come before what it is to end.
+        """
         trigger, fire = command.trigger, command.fire
         try:
             run_id, fact = await self._first_fact(entity, command)
@@ -169,13 +175,14 @@ class Triggers:
         subject = subjects.fact(place, run_id, "client")
         mark = self._mark(entity, trigger, fire, run_id, "")
         known = await archive.history(self._outside, run_id)
-        if known:
-            if known[0].seq > seq:
+        first = next(filter(_starts, known), None)
+        if first is not None:
+            if first.seq > seq:
                 return [mark]  # whoever folded this before has started it
             again = ChildClosed(ticket=fire.key, child=run_id, status=COMPLETED)
             # Its key came before, and that run has ended.
             return [mark, *self._ended(entity, command, again, seq)]
-        return [Append(subject, encode(fact), f"{run_id}:start"), mark]
+        return [Before(Append(subject, encode(fact), f"{run_id}:start")), mark]
 
     def _ended(self, entity: str, command: StartFired, fact: ChildClosed, seq: int) -> list[Append]:
         """Nothing runs for this fire, if the trigger waits for that."""
@@ -224,3 +231,11 @@ class Triggers:
 
     def _subject(self, entity: str, author: str) -> str:
         return subjects.fact(self._number, entity, author)
+
+
+def _starts(entry: Entry) -> bool:
+    """Whether an entry is the first fact of a run."""
+    try:
+        return is_fact(entry) and isinstance(event_of(entry).fact, RunStarted)
+    except CodecError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -18,13 +19,14 @@ from dagnats.core.state import (
 )
 from dagnats.limits import DUPLICATE_WINDOW_MS
 from dagnats.wire import subjects
-from tests.simulation import holding, relations
+from tests.simulation import firing, holding, relations
 from tests.simulation.oracle import Ending, Oracle
 from tests.simulation.scripts import by_script, print_of
 from tests.simulation.simulation import Simulation, Wrong
 from tests.simulation.story import Story
 from tests.simulation.told import Missing, Unknown
 
+_OF_NO_RUN = re.compile(r"gate=|cron")
 _ENDINGS = {"done": COMPLETED, "skipped": SKIPPED, "mended": RECOVERED, "failed": FAILED}
 
 
@@ -39,6 +41,7 @@ def problems_of(simulation: Simulation) -> list[str]:
         _look_at_letters(story, simulation)
         relations.look(story, stories, simulation)
         found += story.problems
+    found += firing.problems(simulation, stories)
     return found
 
 
@@ -64,7 +67,7 @@ def _world_problems(simulation: Simulation) -> Iterator[str]:
             # One whose claim is over lets go with its next renewal, which may be still to come.
             if partition.runs_in_memory and partition.fence():
                 yield f"{scheduler.name} keeps {list(partition._runs)} of partition {number}"
-    armed = [timer for timer in simulation.world.timers._armed if "gate=" not in timer]
+    armed = [timer for timer in simulation.world.timers._armed if not _OF_NO_RUN.search(timer)]
     if armed:
         yield f"timers are armed for runs that have ended: {armed}"
     poison = subjects.dead("poison", "*", "*").replace("%2A", "*")

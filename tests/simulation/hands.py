@@ -33,6 +33,21 @@ def breathe() -> Generator[None]:
     yield
 
 
+class Turn:
+    """``asyncio.Lock``, without an event loop."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    async def __aenter__(self) -> None:
+        while self._taken:
+            await breathe()
+        self._taken = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._taken = False
+
+
 class Gremlin:
     """Seeded mischief; ``calm`` ends it."""
 

@@ -7,6 +7,7 @@ which time jumps to whatever is due next until all has come to rest. Then ``chec
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import msgspec
@@ -16,17 +17,19 @@ from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
-from dagnats.scheduler import partition
+from dagnats.scheduler import partition, watching
 from dagnats.wire import subjects
 from tests.simulation.authors import place_of_author
-from tests.simulation.hands import Gremlin, Slow
+from tests.simulation.hands import Gremlin, Slow, Turn
 from tests.simulation.people import People
 from tests.simulation.processes import SimScheduler
 from tests.simulation.runs import RUNS_PER_WORLD, Runs
+from tests.simulation.triggers import Triggers
 from tests.simulation.workers import SimWorker
 
 PARTITIONS = 3
 ACTIONS_PER_RUN = 40
+TRIGGERED = 0.25  # of the worlds have triggers
 SNAPSHOT_EVERY_FACTS = 2
 ROUNDS_MAX = 2_000
 STEPS_MAX = 100_000
@@ -56,6 +59,7 @@ class Simulation:
         self.calm_ms = 0
         self.processes = 0
         self.parking = self.rng.choice((0.0, 0.02, 0.3))
+        self.triggers = Triggers(self.client, self.rng, self.clock.wall_ms)
         self.people = People(self.client, self.rng, self.runs.everyone, self.planted)
 
     def note(self, what: str) -> None:
@@ -69,7 +73,12 @@ class Simulation:
         Raises:
             Wrong: something went wrong on the way, or it does not come to rest.
         """
-        with patch.object(partition, "SNAPSHOT_EVERY_FACTS", SNAPSHOT_EVERY_FACTS):
+        with (
+            patch.object(partition, "SNAPSHOT_EVERY_FACTS", SNAPSHOT_EVERY_FACTS),
+            patch.object(watching, "asyncio", SimpleNamespace(Lock=Turn)),
+        ):
+            if self.rng.random() < TRIGGERED:
+                self.triggers.begin()
             for _ in range(2):
                 self._new_scheduler()
                 self._new_worker()
@@ -133,8 +142,10 @@ class Simulation:
             self._pass(self.rng.choice((2_000, 6_000, 31_000, 31_000, 125_000)))
         elif fate < 0.96:
             self.note(self.runs.start())
-        elif fate < 0.98:
+        elif fate < 0.978:
             self.people.step()
+        elif fate < 0.98:
+            self.triggers.step()
         elif fate < 0.998:
             _strike(self)
 
@@ -206,8 +217,12 @@ def _calm(sim: Simulation) -> None:
     _settle(sim)
     sim.calm_ms = sim.clock.wall_ms()
     sim.people.everything()
+    owned = False
     for _ in range(ROUNDS_MAX):
         _settle(sim)
+        if owned:  # everything that was published has been heard
+            sim.triggers.end()
+        owned = _owned(sim)
         if _at_rest(sim):
             return
         sim._pass(_wait_ms(sim))
@@ -254,4 +269,6 @@ def _at_rest(sim: Simulation) -> bool:
         return False
     if any(cursor._floor < len(cursor._facts) for cursor in sim.world.cursors.values()):
         return False
-    return _owned(sim) and not sim.runs.still_open()
+    if any("start=" in timer for timer in sim.world.timers._armed):
+        return False
+    return _owned(sim) and sim.triggers.ended and not sim.runs.still_open()

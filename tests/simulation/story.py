@@ -74,7 +74,9 @@ class Story:
         self.granted: set[str] = set()
         self.out_of_time = False
         self.problems: list[str] = []
-        [self.started, *_] = [f for f in map(_fact, log) if isinstance(f, RunStarted)]
+        [self.started, *again] = [f for f in map(fact_of, log) if isinstance(f, RunStarted)]
+        if again:
+            self.problem(f"began again: {again}")
         self.told = Told(depth=self.started.depth)
         self.workflow = GRAPHS[self.started.definition].workflow
         self._timed = [at for at, step in enumerate(self.workflow.steps) if step.kind in TIMED]
@@ -202,7 +204,7 @@ class Story:
         step = self.workflow.steps[position]
         ticket = ticket_text(step.id, now)
         fired = isinstance(event.fact, TimerFired)
-        if step.kind == "wait_for_signal" and now.status == COMPLETED and not fired:
+        if step.kind == "wait_for_signal" and now.status == COMPLETED:
             payload = decoded(now.output)
             self.told.payloads[ticket] = payload
             self.heard[step.config.name].append(payload)
@@ -217,7 +219,8 @@ class Story:
                 self.problem(f"{ticket} did not wait for as long as it is to")
 
 
-def _fact(entry: Entry) -> Any:
+def fact_of(entry: Entry) -> Any:
+    """The fact that an entry is; None when it is none."""
     try:
         return event_of(entry).fact if is_fact(entry) else None
     except CodecError:

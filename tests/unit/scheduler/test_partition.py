@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec import Raw
 
+from dagnats.core.entities import TriggerFired, TriggerSet
 from dagnats.core.events import CancelRequested, Fact, RunContinued, RunStarted
 from dagnats.core.model import Limit, Workflow
+from dagnats.core.triggers.file import write_trigger
+from dagnats.core.triggers.model import Subject, Trigger, entity_of, fired_run_id
 from dagnats.errors import PublishFailed
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.mischief import Fault, Harmless
@@ -16,7 +20,7 @@ from dagnats.ports import Append, Delivery
 from dagnats.registry import Registry
 from dagnats.scheduler.partition import Partition
 from dagnats.wire import subjects
-from dagnats.wire.codec import encode
+from dagnats.wire.codec import encode, event_of
 from dagnats.wire.messages import nonce
 from tests.support.builders import a_workflow
 
@@ -127,3 +131,26 @@ async def test_a_run_that_had_ended_leaves_memory_though_it_owes_its_gate_someth
     await owner.acknowledge(batch, feed)
 
     assert not owner.runs_in_memory
+
+
+async def test_a_refused_start_of_a_trigger_is_made_up_for_before_its_run_is_cancelled():
+    """A cancellation that came before the start would stand for it, or be lost."""
+    deployment = Deployment()
+    await deployment.registry.register(a_workflow("a"))
+    on = Subject(event="paid")
+    trigger = Trigger(id="t", workflow="flow", on=on, overlap="cancel-running", input=1)
+    facts = [TriggerSet(definition=Raw(msgspec.json.encode(write_trigger(trigger))))]
+    facts += [TriggerFired(key=key, kind="manual") for key in ("one", "two")]
+    for fact in facts:
+        subject = subjects.fact(0, entity_of("t"), "trigger")
+        await deployment.outside.log.append([Append(subject, encode(fact))])
+    first = fired_run_id("t", "one")
+    deployment.mischief.refused = f"{first}:start"
+    with pytest.raises(PublishFailed):
+        await deployment.done(await deployment.owner())
+
+    deployment.mischief.refused = ""
+    await deployment.done(await deployment.owner())
+
+    log = deployment.world.streams[subjects.EVENTS].matching(subjects.fact(0, first, "client"))
+    assert [type(event_of(entry).fact) for entry in log] == [RunStarted, CancelRequested]
