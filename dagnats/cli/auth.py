@@ -137,6 +137,23 @@ def add_worker(
         click.echo("tell the server: nats-server --signal reload")
 
 
+@auth.command("remove", epilog=examples("dagnats auth remove auth worker-ocr"))
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("name")
+@json_option
+def remove(directory: Path, name: str, as_json: bool) -> None:
+    """Take a credential away, and its file. Then: nats-server --signal reload, which ends its connections."""
+    given = _given(directory)
+    found = _named(directory, given, name)
+    kept = tuple(each for each in given.credentials if each is not found)
+    _keep(directory, msgspec.structs.replace(given, credentials=kept))
+    (directory / f"{name}.nk").unlink(missing_ok=True)
+    if as_json:
+        emit_json({"removed": name})
+    else:
+        click.echo("tell the server: nats-server --signal reload")
+
+
 @auth.command("show", epilog=examples("dagnats auth show auth worker-resize"))
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("name", required=False)
@@ -155,10 +172,7 @@ def show(directory: Path, name: str | None, as_json: bool) -> None:
             )
         render.show(table)
         return
-    found = next((each for each in given.credentials if each.name == name), None)
-    if found is None:
-        have = ", ".join(each.name for each in given.credentials)
-        raise RequestError(f"{directory} has no credential {name}; it has: {have}")
+    found = _named(directory, given, name)
     rights = rights_of(found, given.captured)
     if as_json:
         emit_json(rights)
@@ -193,10 +207,21 @@ def _added(directory: Path, given: Given, wanted: list[Grant]) -> list[Grant]:
         raise RequestError(f"there is a credential {name} already; choose another --name")
     made = [msgspec.structs.replace(each, public=_written(directory, each.name)) for each in wanted]
     given = msgspec.structs.replace(given, credentials=(*given.credentials, *made))
-    (directory / _ACCOUNTS).write_text(accounts_text(given.credentials, given.captured))
-    text = msgspec.json.format(msgspec.json.encode(given))
-    (directory / _GIVEN).write_bytes(text)
+    _keep(directory, given)
     return made
+
+
+def _keep(directory: Path, given: Given) -> None:
+    (directory / _ACCOUNTS).write_text(accounts_text(given.credentials, given.captured))
+    (directory / _GIVEN).write_bytes(msgspec.json.format(msgspec.json.encode(given)))
+
+
+def _named(directory: Path, given: Given, name: str) -> Grant:
+    found = next((each for each in given.credentials if each.name == name), None)
+    if found is None:
+        have = ", ".join(each.name for each in given.credentials)
+        raise RequestError(f"{directory} has no credential {name}; it has: {have}")
+    return found
 
 
 def _written(directory: Path, name: str) -> str:

@@ -123,8 +123,8 @@ def test_credentials_are_made_once(tmp_path: Path):
         assert seed not in (tmp_path / "a" / written).read_text()
 
 
-async def test_a_worker_that_is_added_later(tmp_path: Path):
-    """Its credential works when the server has read its configuration again."""
+async def test_workers_come_and_go(tmp_path: Path):
+    """Credentials are known, and known no more, when the server has read its configuration again."""
     directory = tmp_path / "auth"
     auth("init", str(directory))
     roles = Guarded(directory, Broker(file=directory / "nats-server.conf").start())
@@ -146,6 +146,16 @@ async def test_a_worker_that_is_added_later(tmp_path: Path):
                 return False
 
         await eventually(welcome)
+        async with roles.link("worker-ocr") as link:
+            kept = (directory / "worker-ocr.nk").read_text()
+            auth("remove", str(directory), "worker-ocr")
+            assert not (directory / "worker-ocr.nk").exists()
+            roles.broker.process.send_signal(1)
+            await eventually(lambda: not link.up)
+        (directory / "worker-ocr.nk").write_text(kept)
+        with pytest.raises(DagNatsError, match="refuses the credential"):
+            async with roles.link("worker-ocr"):
+                pass
     finally:
         roles.broker.remove()
 
