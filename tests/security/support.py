@@ -71,6 +71,7 @@ def guarded(directory: Path) -> Guarded:
     auth("init", str(directory), *tasks, "--subject", "orders.>")
     auth("add-worker", str(directory), "--task", "turns", "--task", "asks", "--name", "loops")
     auth("add-worker", str(directory), "--task", "add", "--name", "registrar", "--with", "api")
+    auth("add-worker", str(directory), "--task", "shout", "--name", "stuck", "--with", "sticky")
     return Guarded(directory, Broker(file=directory / "nats-server.conf").start())
 
 

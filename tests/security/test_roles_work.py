@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from dagnats.errors import NotPermitted
 from dagnats.limits import OFFLOAD_SIZE_BYTES
+from dagnats.wire import subjects
 from tests.security.app import app
 from tests.security.support import Guarded, environment
 from tests.support.deployment import eventually
@@ -125,3 +130,18 @@ async def test_a_worker_that_registers(roles: Guarded, tmp_path: Path):
         async with roles.client() as client:
             handle = await client.start("add", {"a": 1, "b": 2})
             assert await handle.result(30) == 3
+
+
+async def test_workers_that_hand_over_are_answered(roles: Guarded):
+    """Offers are heard, and may be answered where the question says, by those who may hand over."""
+    async with roles.outside("stuck") as one, roles.outside("stuck") as other:
+        answers: list[asyncio.Task[None]] = []
+
+        def offered(_subject: str, _payload: bytes, reply: str) -> None:
+            answers.append(asyncio.ensure_future(one.notices.tell(reply, b"yes")))
+
+        await one.notices.listen(subjects.handover("w"), offered)
+        assert await other.notices.ask(subjects.handover("w"), b"?", 5_000, enough=1) == [b"yes"]
+    async with roles.outside("worker-shout") as stranger:
+        with pytest.raises(NotPermitted):
+            await stranger.notices.listen(subjects.handover("w"), lambda *_: None)
