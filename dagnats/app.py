@@ -29,7 +29,14 @@ from dagnats.flow_control import (
 )
 from dagnats.jetstream.outside import JetStream
 from dagnats.limits import PLAN_STEPS_MAX
-from dagnats.options import capabilities_of, milliseconds, policy_of, refuse_unknown, whole_number
+from dagnats.options import (
+    capabilities_of,
+    isolation_of,
+    milliseconds,
+    policy_of,
+    refuse_unknown,
+    whole_number,
+)
 from dagnats.outcome import Retry
 from dagnats.settings import load_settings
 from dagnats.task import Task, TaskOptions
@@ -41,7 +48,7 @@ R = TypeVar("R")
 
 _LIMIT_OPTIONS = ("concurrency", "rate", "key")
 _TASK_OPTIONS = (
-    *("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities"),
+    *("name", "retry", "timeout", "group", "metadata", "singleton", "capabilities", "isolate"),
     *_LIMIT_OPTIONS,
 )
 _LOOP_OPTIONS = (*_TASK_OPTIONS, "max_iterations", "max_duration", "loop_delay", "budget")
@@ -96,7 +103,7 @@ class App(Triggering):
     def task(
         self, *, name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
-        capabilities: Sequence[str] = (),
+        capabilities: Sequence[str] = (), isolate: str = "",
         concurrency: AtOnce | None = None, rate: PerTime | None = None, key: str = "",
     ) -> TaskDecorator: ...  # fmt: skip
 
@@ -111,7 +118,7 @@ class App(Triggering):
                 ``["control-plane"]``, where the deployment's policy grants it; ``concurrency``: how many tickets
                 are out at once, over all runs (a number, a ``Concurrency``, or several); ``rate``: how many in a
                 time (``"10/s"``, a ``Rate``, or several); ``key``: a path into the input, for each of whose values
-                a plain number or rate holds.
+                a plain number or rate holds; ``isolate="process"``: the handler runs in a process of its own.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError.
@@ -128,7 +135,7 @@ class App(Triggering):
         loop_delay: Duration | None = None, budget: Budget | None = None,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
         group: str = "", metadata: Mapping[str, str] | None = None, singleton: bool = False,
-        capabilities: Sequence[str] = (),
+        capabilities: Sequence[str] = (), isolate: str = "",
         concurrency: AtOnce | None = None, rate: PerTime | None = None, key: str = "",
         **unknown: Any,
     ) -> LoopDecorator:  # fmt: skip
@@ -140,7 +147,7 @@ class App(Triggering):
             loop_delay: Pause between iterations.
             budget: What the loop may use in each run: ``Budget(usd=2, tokens=200_000)``.
             name: As for a task, like ``retry`` (for each iteration), ``timeout`` (of one execution),
-                ``group``, ``metadata``, ``capabilities``, ``singleton`` (one iteration at a time; runs may
+                ``group``, ``metadata``, ``capabilities``, ``isolate``, ``singleton`` (one iteration at a time; runs may
                 take turns), ``concurrency``, ``rate`` and ``key`` (each iteration is a ticket).
             retry: See ``name``.
             timeout: See ``name``.
@@ -148,6 +155,7 @@ class App(Triggering):
             metadata: See ``name``.
             singleton: See ``name``.
             capabilities: See ``name``.
+            isolate: See ``name``.
             concurrency: See ``name``.
             rate: See ``name``.
             key: See ``name``.
@@ -160,17 +168,10 @@ class App(Triggering):
         refuse_unknown("@app.agent_loop", unknown, _LOOP_OPTIONS)
         loop = loop_config("@app.agent_loop", max_iterations, max_duration, loop_delay, budget)
         options = {
-            "name": name,
-            "retry": retry,
-            "timeout": timeout,
-            "group": group,
-            "metadata": metadata,
-            "singleton": singleton,
-            "capabilities": capabilities,
-            "concurrency": concurrency,
-            "rate": rate,
-            "key": key,
-        }
+            "name": name, "retry": retry, "timeout": timeout, "group": group, "metadata": metadata,
+            "singleton": singleton, "capabilities": capabilities, "isolate": isolate,
+            "concurrency": concurrency, "rate": rate, "key": key,
+        }  # fmt: skip
         decorate: Any = lambda decorated: _registered(self, decorated, options, loop)  # noqa: E731
         return decorate
 
@@ -178,7 +179,7 @@ class App(Triggering):
         self, *_bare: Never, allowed_tasks: Sequence[Task[Any, Any] | str] = (), max_steps: int = PLAN_STEPS_MAX,
         max_depth: int = 0, preview: bool | Mapping[str, Any] = False,
         name: str = "", retry: Retry | int | None = None, timeout: Duration | None = None,
-        group: str = "", metadata: Mapping[str, str] | None = None, capabilities: Sequence[str] = (),
+        group: str = "", metadata: Mapping[str, str] | None = None, capabilities: Sequence[str] = (), isolate: str = "",
         **unknown: Any,
     ) -> PlannerDecorator:  # fmt: skip
         """Register a function that answers with a plan, whose steps then run; its output is theirs.
@@ -191,12 +192,13 @@ class App(Triggering):
             preview: People look at each plan before it is carried out; True, or what ``approval`` takes:
                 ``{"timeout": "1h", "quorum": 2}``.
             name: As for a task, like ``retry`` (an invalid plan is a failed attempt), ``timeout``, ``group``,
-                ``metadata`` and ``capabilities``.
+                ``metadata``, ``capabilities`` and ``isolate``.
             retry: See ``name``.
             timeout: See ``name``.
             group: See ``name``.
             metadata: See ``name``.
             capabilities: See ``name``.
+            isolate: See ``name``.
             *_bare: Nothing: write ``@app.planner()``.
             **unknown: Refused, with a guess at what was meant.
 
@@ -208,13 +210,9 @@ class App(Triggering):
             "@app.planner", allowed_tasks=allowed_tasks, max_steps=max_steps, max_depth=max_depth, preview=preview
         )  # fmt: skip
         options = {
-            "name": name,
-            "retry": retry,
-            "timeout": timeout,
-            "group": group,
-            "metadata": metadata,
-            "capabilities": capabilities,
-        }
+            "name": name, "retry": retry, "timeout": timeout, "group": group, "metadata": metadata,
+            "capabilities": capabilities, "isolate": isolate,
+        }  # fmt: skip
         decorate: Any = lambda decorated: _registered(self, decorated, options, config)  # noqa: E731
         return decorate
 
@@ -364,6 +362,7 @@ def _registered(
         singleton=_flag(f"{where}: singleton", given.get("singleton")),
         capabilities=capabilities_of(given.get("capabilities") or (), where),
         limits=task_limits(where, given),
+        isolate=isolation_of(given.get("isolate"), where),
     )
     task: Task[..., Any] = Task(app, function, name, options)
     if name in app.tasks:

@@ -158,6 +158,11 @@ WORKER_EXPIRES_MS: Final = 15_000
 HEARTBEAT_SIZE_MAX_BYTES: Final = 8 * 1024  # what a handler tells of its progress
 LOOP_BLOCKED_MS: Final = 1_000
 CANCEL_GRACE_MS: Final = 2_000
+THREADS_LEFT_MANY: Final = 100  # threads that handlers have left behind: then they are named
+ISOLATED_PROCESSES_MAX: Final = 8  # of a worker process, for handlers in processes of their own
+ISOLATED_TICKETS_MAX: Final = 200  # then the process is replaced by a fresh one
+ISOLATED_START_MS: Final = 60_000  # how long loading the module may take it
+FRAME_SIZE_MAX_BYTES: Final = 4 * PAYLOAD_SIZE_MAX_BYTES  # between a worker and such a process
 HANDOVER_MS: Final = 1_000  # how long a worker waits for another to agree to take a ticket
 STICKY_PAUSE_MS: Final = (
     500  # how often a soft sticky ticket is offered again to a worker that is busy

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from dagnats.core.durations import Duration, to_ms
 from dagnats.core.model import CONTROL_PLANE, RetryPolicy
 from dagnats.errors import DefinitionError, UnknownOption
 from dagnats.outcome import Retry
-
-# Known to the design, built later: refused with that word, never ignored.
-LATER: Final = {
-    "isolate": "process isolation",
-}  # fmt: skip
 
 
 def refuse_unknown(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -24,10 +19,6 @@ def refuse_unknown(what: str, given: Mapping[str, Any], known: Iterable[str]) ->
         UnknownOption: naming the first, and what was probably meant.
     """
     for name in given:
-        if name in LATER:
-            raise UnknownOption(
-                f"{what}: {name}= is not supported yet; remove it until {LATER[name]} arrive"
-            )
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}=?" if close else f"options: {', '.join(names)}"
@@ -75,6 +66,21 @@ def policy_of(value: Any, where: str) -> RetryPolicy:
     raise DefinitionError(
         f"{where}: retry= takes Retry(…) or a number of executions, not {value!r}"
     )
+
+
+def isolation_of(value: Any, where: str) -> bool:
+    """The isolate option: whether a handler runs in a process of its own.
+
+    Raises:
+        DefinitionError: it is something else than ``"process"``.
+    """
+    if value in (None, ""):
+        return False
+    if value != "process":
+        raise DefinitionError(
+            f'{where}: isolate={value!r}; write isolate="process", or leave it out'
+        )
+    return True
 
 
 def capabilities_of(value: Any, where: str) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class TaskOptions:
     """What a decorator was given, checked."""
 
     __slots__ = (
-        "capabilities", "config", "group", "limits", "metadata", "retry", "retry_on", "singleton",
+        "capabilities", "config", "group", "isolate", "limits", "metadata", "retry", "retry_on", "singleton",
         "timeout_ms",
     )  # fmt: skip
 
@@ -74,6 +74,7 @@ class TaskOptions:
         singleton: bool = False,
         capabilities: tuple[str, ...] = (),
         limits: tuple[Limit, ...] = (),
+        isolate: bool = False,
     ) -> None:
         self.retry = retry
         self.retry_on = retry_on
@@ -84,6 +85,7 @@ class TaskOptions:
         self.singleton = singleton
         self.capabilities = capabilities
         self.limits = limits
+        self.isolate = isolate
 
     @property
     def loop(self) -> LoopConfig | None:

@@ -10,7 +10,7 @@ from dagnats.configs import map_config
 from dagnats.core.model import Condition, Config, Step
 from dagnats.core.templates import holes
 from dagnats.errors import DefinitionError, InvalidInput
-from dagnats.options import LATER, milliseconds, policy_of, refuse_unknown, texts
+from dagnats.options import milliseconds, policy_of, refuse_unknown, texts
 from dagnats.references import Ref, refs_in, step_of, template_of
 from dagnats.task import Startable, Task, tracer
 
@@ -46,8 +46,6 @@ class Trace:
             key: kwargs.pop(key) for key in list(kwargs) if key in options and key not in names
         }
         where = f"workflow {self.name}, call of {what.name}"
-        later = {key: value for key, value in kwargs.items() if key not in names and key in LATER}
-        refuse_unknown(where, later, (*names, *options))
         try:
             template = _input(what, args, kwargs)
         except InvalidInput as error:

@@ -19,7 +19,7 @@ from dagnats.core.durations import text_of_ms
 from dagnats.errors import BrokerUnavailable, DagNatsError
 from dagnats.jetstream import health, topology
 from dagnats.jetstream.outside import JetStream
-from dagnats.limits import LEASE_RENEW_MS, WORKER_EXPIRES_MS
+from dagnats.limits import LEASE_RENEW_MS, THREADS_LEFT_MANY
 from dagnats.settings import Settings
 from dagnats.wire import subjects
 from dagnats.wire.messages import WorkerRecord
@@ -92,6 +92,7 @@ async def _of_deployment(outside: JetStream) -> list[Check]:
         *await _of_schedulers(outside),
         of_workers(workers),
         of_versions(workers),
+        *of_threads(workers),
         of_queue(storage, workers),
         of_dead(storage.dead),
     ]
@@ -173,15 +174,14 @@ def of_schedulers(alive: set[str], owners: dict[int, str], partitions: int) -> l
 
 
 async def _alive_workers(outside: JetStream) -> list[WorkerRecord]:
-    records: list[WorkerRecord] = []
-    now = SystemClock().wall_ms()
+    records: list[
+        WorkerRecord
+    ] = []  # those of workers that are silent expire, whatever their clocks say
     for value, _ in (await outside.documents(subjects.WORKERS).all()).values():
         try:
-            record = _worker.decode(value)
+            records.append(_worker.decode(value))
         except msgspec.DecodeError:
             continue
-        if now - record.seen_ms < WORKER_EXPIRES_MS:
-            records.append(record)
     return records
 
 
@@ -214,6 +214,20 @@ def of_versions(workers: list[WorkerRecord]) -> Check:
         f"DagNats {__version__} here, but workers: {text}",
         "finish the upgrade: schedulers first, then workers, one after the other",
     )
+
+
+def of_threads(workers: list[WorkerRecord]) -> list[Check]:
+    """Workers whose handlers leave threads behind."""
+    cure = 'have the handler end what it starts, or register it with isolate="process"'
+    return [
+        warning(
+            "threads",
+            f"worker {w.worker} runs {w.threads} threads that its handlers have left, most in {w.threads_in}",
+            cure,
+        )
+        for w in workers
+        if w.threads >= THREADS_LEFT_MANY
+    ]
 
 
 def of_queue(storage: health.Storage, workers: list[WorkerRecord]) -> Check:

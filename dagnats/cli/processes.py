@@ -153,11 +153,16 @@ async def open_outside(settings: Settings, name: str, *, wait: bool = True) -> J
 
 
 class Stopping:
-    """What SIGTERM and SIGINT do: at first end the waiting, later what the process sets."""
+    """What SIGTERM and SIGINT do: at first end the waiting, later what the process sets.
+
+    ``signals`` counts them, and ``came`` is called, at once, by the signal handler: the event loop may be blocked.
+    """
 
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
         self.asked = asyncio.Event()
+        self.signals = 0
+        self.came: Callable[[], object] = lambda: None
 
     def __call__(self) -> None:
         """A signal came."""
@@ -171,13 +176,18 @@ def stop_signals(act: Callable[[], object] | None = None) -> Iterator[Stopping]:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     stopping = Stopping(act or (task.cancel if task else lambda: None))
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stopping)
+
+    def handle(_number: int, _frame: object) -> None:
+        stopping.signals += 1
+        stopping.came()
+        loop.call_soon_threadsafe(stopping)
+
+    before = [(number, signal.signal(number, handle)) for number in _SIGNALS]
     try:
         yield stopping
     finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 async def until_stopped(serve: Callable[[Stopping], Awaitable[None]]) -> None:
@@ -193,11 +203,11 @@ async def until_stopped(serve: Callable[[Stopping], Awaitable[None]]) -> None:
 # -- children --------------------------------------------------------------------------------------
 
 
-def die_with_parent() -> None:
-    """Ask the kernel (Linux) for SIGTERM when the parent dies; ``watch_parent`` is the rest."""
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel (Linux) for a signal when the parent dies; elsewhere whoever calls has to watch it."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+            ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, by)
 
 
 async def watch_parent() -> None:

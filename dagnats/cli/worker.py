@@ -14,6 +14,8 @@ import click
 from msgspec import Struct
 
 from dagnats.app import App
+from dagnats.cli.isolated import isolates
+from dagnats.cli.last_resort import LastResort
 from dagnats.cli.output import run_async, url_option
 from dagnats.cli.processes import (
     Family,
@@ -29,6 +31,7 @@ from dagnats.cli.processes import (
     watch_parent,
 )
 from dagnats.client import Client
+from dagnats.clock import SystemClock
 from dagnats.errors import DagNatsError, NotPermitted, OutsideError, UnknownTask
 from dagnats.ids import checked_worker_name
 from dagnats.jetstream.connect import redacted
@@ -50,6 +53,8 @@ _ASK_AGAIN_S = 0.5
 _NAMES_SHOWN = 8
 _HANDLERS = "dagnats-task"  # how the threads of plain handlers are called
 _LAST_S = 1.0
+_STOP_S = 10.0  # beyond the drain time: handlers are told to stop, and what is stored gets through
+_LEAVE_S = 3.0
 
 Tasks = dict[str, Task[Any, Any]]
 
@@ -118,7 +123,14 @@ def worker(
     group = None if all_groups else settings.group
     tasks = served(app, names, group)
 
+    last = LastResort(SystemClock())
+
     async def serve(stopping: Stopping) -> None:
+        def told() -> None:
+            patience = drain_ms / 1000 if stopping.signals == 1 else 0
+            last.within(_STOP_S + patience)
+
+        stopping.came = told
         outside = await open_outside(settings, f"{app.name}-worker", wait=not no_wait)
         try:
             keeper = LeaseKeeperLink(
@@ -126,7 +138,7 @@ def worker(
             )
             service = Worker(
                 outside, tasks, keeper, concurrency=settings.concurrency, group=group,
-                lease_ms=lease_ms, drain_ms=drain_ms, name=name,
+                lease_ms=lease_ms, drain_ms=drain_ms, name=name, isolates=isolates(target, settings),
             )  # fmt: skip
             ready = describe(service, tasks, settings)
             await _work(
@@ -135,6 +147,7 @@ def worker(
             )  # fmt: skip
         finally:
             await outside.close()
+            last.within(_LEAVE_S)
 
     run_async(until_stopped, serve)
     leave_handlers()

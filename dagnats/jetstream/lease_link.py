@@ -42,7 +42,9 @@ class LeaseKeeperLink:
     def start(self) -> None:
         """Start the thread; it connects, and waits for a server that is away."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, name=f"dagnats-{self._name}", daemon=True
+            )
             self._thread.start()
             self._begun.wait()
 

@@ -23,6 +23,7 @@ from dagnats.scheduler.partition import Partition
 from dagnats.testing.loop import VirtualLoop, run
 from dagnats.wire import subjects
 from dagnats.wire.messages import CancelledNotice
+from dagnats.worker.call import Call
 from dagnats.worker.handover import Sender
 from dagnats.worker.lease import LeaseKeeper
 from dagnats.worker.room import Room
@@ -142,8 +143,8 @@ class Sandbox:
 
     def threads_at_work(self) -> bool:
         """Whether a plain handler runs, and does not wait for anything of the run's."""
-        running = self._tickets.running.values()
-        return any(each.call.in_thread and not each.call.context.waits for each in running)
+        calls = [running.call for running in self._tickets.running.values()]
+        return any(isinstance(c, Call) and c.in_thread and not c.context.waits for c in calls)
 
     def found_work(self) -> bool:
         """Whether there are facts to fold or events to hear; they are being seen to then."""

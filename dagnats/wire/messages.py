@@ -261,7 +261,10 @@ class HandedOver(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A worker in the directory; ``seen_ms`` is its own clock, for display."""
+    """A worker in the directory; ``seen_ms`` is its own clock, for display.
+
+    ``threads`` are those that its handlers have started and that still run; when many, most are in ``threads_in``.
+    """
 
     worker: str
     tasks: tuple[str, ...]
@@ -274,6 +277,8 @@ class WorkerRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     language: str = "python"
     started_ms: int = 0
     seen_ms: int = 0
+    threads: int = 0
+    threads_in: str = ""
 
 
 class Enquiry(Struct, frozen=True, kw_only=True, omit_defaults=True):

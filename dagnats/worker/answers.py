@@ -27,7 +27,7 @@ from dagnats.outcome import UNSET, Continue, ContinueAsNew, Fail, Parked, Plan, 
 from dagnats.ports import Blobs
 from dagnats.task import Task
 from dagnats.wire.messages import TaskMessage
-from dagnats.worker.call import Abandoned, Raised, Reason
+from dagnats.worker.call import Abandoned, Died, Raised, Reason, Told
 
 
 class _About(NamedTuple):
@@ -59,6 +59,10 @@ class Answering:
         ran_ms: int,
     ) -> Outcome | None:
         """The fact that reports how a call ended; None when there is nothing to report."""
+        if isinstance(ended, Told):
+            for name, data in ended.blobs.items():
+                await self._blobs.put(name, data)
+            return ended.outcome
         if isinstance(ended, Abandoned | Raised):
             return self._not_returned(message, task, ended, reason, ran_ms)
         try:
@@ -129,7 +133,15 @@ class Answering:
         ran_ms: int,
     ) -> Outcome | None:
         if reason == "timeout":
-            return self.timed_out(message, ran_ms)
+            late = self.timed_out(message, ran_ms)
+            return late if not isinstance(ended, Died) else replace(late, traceback=ended.where)
+        if reason is None and isinstance(ended, Died):
+            # Whatever the policy retries on: it is no exception.
+            return replace(
+                self.failed(message, ended.text, "retriable", ran_ms),
+                error_type="ProcessDied",
+                traceback=ended.where,
+            )
         parked = _parked(ended.error) if isinstance(ended, Raised) else None
         if parked is not None:
             about = _About(message.ticket, message.nonce, self._worker, ran_ms)

@@ -14,10 +14,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
+from msgspec import Raw
+
 from dagnats import context as contexts
 from dagnats.context import Context
+from dagnats.core.events import Answer as Outcome
 from dagnats.limits import CANCEL_GRACE_MS
-from dagnats.outcome import Cancelled
+from dagnats.outcome import Cancelled, Parked
 
 Reason = Literal["timeout", "cancelled", "drain"]
 
@@ -33,6 +36,22 @@ class Raised:
 
 class Abandoned:
     """The function did not stop when it was told to."""
+
+
+class Died(Abandoned):
+    """The process that ran the function ended: how, in words, and the lines that it was in, as far as known."""
+
+    def __init__(self, text: str, where: str = "") -> None:
+        self.text = text
+        self.where = where
+
+
+class Told:
+    """The process that ran the function made the outcome; these payloads are to be stored before it."""
+
+    def __init__(self, outcome: Outcome, blobs: dict[str, bytes]) -> None:
+        self.outcome = outcome
+        self.blobs = blobs
 
 
 class Threads:
@@ -70,6 +89,34 @@ class Call:
     def in_thread(self) -> bool:
         """Whether the function runs in a thread, and has not ended."""
         return self._thread is not None and not self._done.done()
+
+    @property
+    def detail(self) -> Raw:
+        """What the handler told last with a heartbeat."""
+        return self.context.detail
+
+    def begin(
+        self,
+        function: Callable[..., Any],
+        kwargs: dict[str, Any],
+        pool: concurrent.futures.Executor | None,
+    ) -> None:
+        """Begin a function: in a pool's thread, or on the loop."""
+        if pool is None:
+            self.run_async(function, kwargs)
+        else:
+            self.run_thread(pool, function, kwargs)
+
+    async def ended(self, timeout_ms: int) -> Any:
+        """As ``wait``; what the handler started through its context belongs to its outcome."""
+        ended = await self.wait(timeout_ms)
+        try:
+            await self.context.finish()
+        except Parked as parked:  # it did not wait for this call itself
+            return ended if isinstance(ended, Raised) else Raised(parked)
+        except Exception as error:  # noqa: BLE001  (what a handler started fails it)
+            return Raised(error) if self.reason is None else ended
+        return ended
 
     def run_async(self, function: Callable[..., Any], kwargs: dict[str, Any]) -> None:
         """Begin a coroutine function."""

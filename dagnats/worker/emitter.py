@@ -82,12 +82,7 @@ class Emitter:
             PayloadTooLarge: it is no chunk but a whole, or the run has streamed all that it may.
             RequestError: too many wait, because nobody awaits them; or the execution is over.
         """
-        size = len(bytes(chunk))
-        if size > CHUNK_SIZE_MAX_BYTES:
-            raise PayloadTooLarge(
-                f"a streamed chunk of {size} bytes: one has at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; "
-                "emit smaller ones, and return what is large"
-            )
+        size = check_chunk(chunk)
         with self._lock:
             if self._problem is not None:
                 raise self._problem
@@ -245,6 +240,21 @@ class Emitter:
                 raise  # what it expected is too old to be there any more: once again, with what is
         else:
             self._expect_last = stored.seq
+
+
+def check_chunk(chunk: Raw) -> int:
+    """The size of a chunk, bytes.
+
+    Raises:
+        PayloadTooLarge: it is no chunk but a whole.
+    """
+    size = len(bytes(chunk))
+    if size > CHUNK_SIZE_MAX_BYTES:
+        raise PayloadTooLarge(
+            f"a streamed chunk of {size} bytes: one has at most {CHUNK_SIZE_MAX_BYTES // 1024} KB; "
+            "emit smaller ones, and return what is large"
+        )
+    return size
 
 
 def repeats(message: TaskMessage, delivery: Delivery) -> bool:

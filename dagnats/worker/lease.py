@@ -175,7 +175,7 @@ def place_of(frame: FrameType | None) -> str:
     innermost, found = frame, frame
     while frame is not None:
         name = frame.f_code.co_filename
-        if _is_users(name):
+        if is_users(name):
             found = frame
             break
         frame = frame.f_back
@@ -186,7 +186,8 @@ def place_of(frame: FrameType | None) -> str:
     return f"{found.f_code.co_qualname} ({Path(found.f_code.co_filename).name}:{found.f_lineno})"
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
+    """Whether a file is neither ours, nor Python's, nor an installed package's."""
     library = ("<frozen", "/asyncio/", "/uvloop/", "/concurrent/", "/site-packages/")
     standard = str(Path(asyncio.__file__).resolve().parent.parent)
     if filename.startswith(_PACKAGE) or any(part in filename for part in library):

@@ -19,16 +19,11 @@ _PASSED_ON_MAX: Final = 3  # deliveries; what came so often waits: nobody else i
 _WAIT_S: Final = 15.0  # then others are asked again; our own requests for it are over by then
 
 
-class Room:
-    """So many ``slots``, ``free`` of them now; ``waiting``: the tickets (``<run>/<ticket>``) that wait for one."""
+class Places:
+    """So many ``slots``, ``free`` of them now; who finds none waits for the next, in turn."""
 
-    def __init__(self, slots: int, worker: str, queue: TaskQueue, keeper: LeaseKeeper) -> None:
+    def __init__(self, slots: int) -> None:
         self.slots = self.free = slots
-        self.waiting: set[str] = set()
-        self._worker = worker
-        self._queue = queue
-        self._keeper = keeper
-        self._closed = False
         self._turns: deque[asyncio.Future[bool]] = deque()
 
     def take(self) -> bool:
@@ -37,6 +32,51 @@ class Room:
             return False
         self.free -= 1
         return True
+
+    async def turn(self, wait_s: float | None = None) -> bool:
+        """Wait for a slot; whether one came: not after that time, nor once there are none any more."""
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        try:
+            await asyncio.wait([turn], timeout=wait_s)
+        except asyncio.CancelledError:
+            if turn.done() and turn.result():
+                self.leave()
+            turn.cancel()
+            raise
+        return turn.result() if turn.done() else not turn.cancel()
+
+    def return_to(self) -> None:
+        """Go on in a slot that was given up for a while, though another may be in it by now."""
+        self.free -= 1
+
+    def leave(self) -> None:
+        """Give up a slot: to who has waited longest, unless more are taken than there are."""
+        while self.free >= 0 and self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self.free += 1
+
+    def close(self) -> None:
+        """Send away who waits."""
+        for turn in self._turns:
+            if not turn.done():
+                turn.set_result(False)
+        self._turns.clear()
+
+
+class Room(Places):
+    """The slots of a worker; ``waiting``: the tickets (``<run>/<ticket>``) that wait for one."""
+
+    def __init__(self, slots: int, worker: str, queue: TaskQueue, keeper: LeaseKeeper) -> None:
+        super().__init__(slots)
+        self.waiting: set[str] = set()
+        self._worker = worker
+        self._queue = queue
+        self._keeper = keeper
+        self._closed = False
 
     async def wait(self, delivery: Delivery, message: TaskMessage) -> bool:
         """Take the next slot that is given up, keeping the ticket's lease; False: it was given back.
@@ -54,7 +94,7 @@ class Room:
         self.waiting.add(key)
         self._keeper.hold(key, Held(delivery.reply))
         try:
-            got = await self._turn(None if ours == "hard" else _WAIT_S)
+            got = await self.turn(None if ours == "hard" else _WAIT_S)
         finally:
             self.waiting.discard(key)
             self._keeper.release(key)
@@ -62,36 +102,7 @@ class Room:
             await self._queue.give_back(delivery.reply)
         return got
 
-    async def _turn(self, wait_s: float | None) -> bool:
-        """Whether a slot came: not after that time, nor once the room has closed."""
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._turns.append(turn)
-        try:
-            await asyncio.wait([turn], timeout=wait_s)
-        except asyncio.CancelledError:
-            if turn.done() and turn.result():
-                self.leave()
-            turn.cancel()
-            raise
-        return turn.result() if turn.done() else not turn.cancel()
-
-    def return_to(self) -> None:
-        """Go on in a slot that was given up for a while, though another may be in it by now."""
-        self.free -= 1
-
-    def leave(self) -> None:
-        """Give up a slot: to who has waited longest, unless more are in the room than it has slots."""
-        while self.free >= 0 and self._turns:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(True)
-                return
-        self.free += 1
-
     def close(self) -> None:
         """Send away who waits: nothing more begins here."""
         self._closed = True
-        for turn in self._turns:
-            if not turn.done():
-                turn.set_result(False)
-        self._turns.clear()
+        super().close()

@@ -30,9 +30,11 @@ from dagnats.task import Task
 from dagnats.wire import subjects
 from dagnats.wire.messages import CancelledNotice, Offer, OfferAnswer, WorkerRecord
 from dagnats.worker.handover import BUSY, NO, YES, Receiver, Sender, name_taken
+from dagnats.worker.isolation import Isolates
 from dagnats.worker.lease import LeaseKeeper, LeaseLink
 from dagnats.worker.pulling import Channel, Pulling
 from dagnats.worker.room import Room
+from dagnats.worker.thread_watch import ThreadWatch
 from dagnats.worker.tickets import Tickets
 
 log = logging.getLogger("dagnats.worker")
@@ -46,7 +48,7 @@ class Worker:
     def __init__(
         self, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper_link: LeaseLink, *, concurrency: int,
         group: str | None = "", lease_ms: int = WORKER_LEASE_MS, drain_ms: int = DRAIN_TIMEOUT_MS, name: str = "",
-        clock: Clock | None = None,
+        clock: Clock | None = None, isolates: Isolates | None = None,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("worker")
         self._named = bool(name)
@@ -63,6 +65,7 @@ class Worker:
             self.name, outside, tasks, self.keeper, self._clock,
             sender=self.sender, room=self._room,
             freed=lambda: self._pulling.slot_freed(),  # noqa: PLW0108  (made below)
+            isolates=isolates,
         )  # fmt: skip
         self._tasks = frozenset(tasks)
         self._receiver = Receiver(self.name, outside, self._clock, self._judge, self._take)
@@ -72,6 +75,7 @@ class Worker:
             lambda: self.tickets.callers.slots_taken(len(self._work)),
             self._take,
         )
+        self._threads = ThreadWatch()
         self._stopping = asyncio.Event()
         self._work: set[asyncio.Task[None]] = set()
         self._endings: list[Callable[[], object]] = []
@@ -187,6 +191,7 @@ class Worker:
         directory = self._outside.documents(subjects.WORKERS)
         started = self._clock.wall_ms()
         while not self._stopping.is_set():
+            self._threads.look()
             record = WorkerRecord(
                 worker=self.name,
                 tasks=tuple(channel.task for channel in self._pulling.channels),
@@ -198,6 +203,8 @@ class Worker:
                 version=__version__,
                 started_ms=started,
                 seen_ms=self._clock.wall_ms(),
+                threads=self._threads.left,
+                threads_in=self._threads.place,
             )
             try:
                 await directory.put(self.name, msgspec.json.encode(record))

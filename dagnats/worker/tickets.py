@@ -34,7 +34,6 @@ from dagnats.limits import (
     STICKY_SOFT_TRIES,
     WAITING_PER_SLOT_MAX,
 )
-from dagnats.outcome import Parked
 from dagnats.ports import Append, Blobs, Delivery, Outside
 from dagnats.registry import Registry
 from dagnats.task import Task
@@ -47,6 +46,7 @@ from dagnats.worker.calls import Callers
 from dagnats.worker.doors import WorkerDoors
 from dagnats.worker.emitter import Emitter
 from dagnats.worker.handover import Sender
+from dagnats.worker.isolation import IsolatedCall, Isolates
 from dagnats.worker.lease import Held, LeaseKeeper
 from dagnats.worker.reporting import answer_message, report
 from dagnats.worker.room import Room
@@ -63,7 +63,7 @@ class Running(Struct):
     """A ticket whose handler is running."""
 
     message: TaskMessage
-    call: Call
+    call: Call | IsolatedCall
     began_ms: float
     told: bool = False
 
@@ -91,6 +91,7 @@ class Tickets:
     def __init__(
         self, worker: str, outside: Outside, tasks: dict[str, Task[Any, Any]], keeper: LeaseKeeper, clock: Clock,
         *, sender: Sender, room: Room, freed: Callable[[], None] = lambda: None,
+        isolates: Isolates | None = None,
     ) -> None:  # fmt: skip
         self.running: dict[str, Running] = {}
         self.skipped = 0
@@ -101,6 +102,7 @@ class Tickets:
         self._tasks = tasks
         self._sender = sender
         self._room = room
+        self._isolates = isolates
         self._keeper = keeper
         self._clock = clock
         # Handlers that wait for a durable call keep their thread, and give up their slot.
@@ -183,7 +185,8 @@ class Tickets:
             return self._answering.failed(message, text, "worker_lost")
         try:
             message = await restored(self._outside.blobs, message)
-            arguments = task.signature.arguments(message.input)
+            elsewhere = self._isolates is not None and task.options.isolate
+            arguments = {} if elsewhere else task.signature.arguments(message.input)
         except InvalidInput as error:
             return self._answering.failed(
                 message, f"input of task {task.name}: {error.message}", "non_retriable"
@@ -204,22 +207,24 @@ class Tickets:
         arguments: dict[str, Any],
     ) -> Outcome | None:
         loop = asyncio.get_running_loop()
-        context: AgentContext[Any] = AgentContext(
-            message,
-            self._doors,
-            loop,
-            self._readers[task.name],
-            Emitter(self._outside, message, delivery).open(),
-            _log_clock(self._clock, delivery),
-        )
-        if task.signature.context is not None:
-            arguments[task.signature.context] = context
+        stream = Emitter(self._outside, message, delivery).open()
+        now_ms = _log_clock(self._clock, delivery)
         key = f"{message.run}/{message.ticket}"
         if not message.timeout_ms and task.options.timeout_ms:  # the file said none
             message = replace(message, timeout_ms=task.options.timeout_ms)
         timeout_ms = message.timeout_ms
+        if self._isolates is not None and task.options.isolate:
+            call = IsolatedCall(
+                loop, self._isolates, message, self._worker, self._doors, stream, now_ms
+            )
+        else:
+            context: AgentContext[Any] = AgentContext(
+                message, self._doors, loop, self._readers[task.name], stream, now_ms
+            )
+            if task.signature.context is not None:
+                arguments[task.signature.context] = context
+            call = Call(loop, context)
         began = self._clock.monotonic_ms()
-        call = Call(loop, context)
         self.running[key] = Running(message, call, began)
         self._keeper.hold(
             key,
@@ -230,15 +235,14 @@ class Tickets:
             ),
         )
         try:
-            if task.is_async:
-                call.run_async(task.function, arguments)
-            else:
-                call.run_thread(self._threads.pool, task.function, arguments)
-            ended = await finished(call, await call.wait(timeout_ms))
+            if isinstance(call, Call):
+                pool = None if task.is_async else self._threads.pool
+                call.begin(task.function, arguments, pool)
+            ended = await call.ended(timeout_ms)
         finally:
             self.running.pop(key, None)
             mine = self._keeper.release(key)
-        if isinstance(ended, Abandoned):
+        if isinstance(ended, Abandoned) and isinstance(call, Call):
             self._abandoned(message, task, call.reason)
         if call.reason == "drain" and isinstance(ended, Abandoned | Raised):
             await self._outside.queue.give_back(delivery.reply)
@@ -305,14 +309,16 @@ class Tickets:
     def of_run(self, run: str) -> dict[str, AtWork]:
         """The tickets of a run that are running here."""
         return {
-            r.message.ticket: AtWork(self._worker, r.call.context.detail)
+            r.message.ticket: AtWork(self._worker, r.call.detail)
             for r in self.running.values()
             if r.message.run == run
         }
 
     def close(self) -> None:
-        """Let threads go."""
+        """Let threads go, and end processes."""
         self._threads.close()
+        if self._isolates is not None:
+            self._isolates.close()
 
 
 def _log_clock(clock: Clock, delivery: Delivery) -> Callable[[], float]:
@@ -350,15 +356,3 @@ async def restored(blobs: Blobs, message: TaskMessage) -> TaskMessage:
     if payloads.reference(state) is not None:
         state = await payloads.restore(blobs, state)
     return replace(message, input=await payloads.restore(blobs, message.input), checkpoint=state)
-
-
-async def finished(call: Call, ended: Any) -> Any:
-    """What the handler started through its context belongs to its outcome."""
-    try:
-        await call.context.finish()
-    except Parked as parked:  # it did not wait for this call itself
-        return ended if isinstance(ended, Raised) else Raised(parked)
-    except Exception as error:  # noqa: BLE001  (what a handler started fails it)
-        from_call = ended if call.reason is not None else None
-        return from_call or Raised(error)
-    return ended

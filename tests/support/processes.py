@@ -80,6 +80,10 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Any signal."""
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
         """SIGTERM."""
         self._process.terminate()
