@@ -124,7 +124,7 @@ class IsolatedCall:
     """One running call in a process; like ``Call`` for who waits for it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, isolates: Isolates, message: TaskMessage, worker: str, doors: Doors,
+        self, loop: asyncio.AbstractEventLoop, isolates: Isolates, message: TaskMessage, worker: str, *, doors: Doors,
         stream: TokenStream, now_ms: Callable[[], float],
     ) -> None:  # fmt: skip
         self.detail: Raw = ABSENT

@@ -215,7 +215,13 @@ class Tickets:
         timeout_ms = message.timeout_ms
         if self._isolates is not None and task.options.isolate:
             call = IsolatedCall(
-                loop, self._isolates, message, self._worker, self._doors, stream, now_ms
+                loop,
+                self._isolates,
+                message,
+                self._worker,
+                doors=self._doors,
+                stream=stream,
+                now_ms=now_ms,
             )
         else:
             context: AgentContext[Any] = AgentContext(

@@ -25,16 +25,16 @@ __all__ = ["stage"]
 
 async def test_a_blocked_loop_keeps_its_tickets_and_is_named(stage: Stage):
     """Longer than two leases, with another worker waiting for the ticket: it runs once, here."""
-    await stage.fleet.add_worker()
-    handle = await stage.client.start("blocks", 6.0)
+    handle = await stage.client.start("blocks", 12.0)
+    await eventually(stage.notes)
+    await stage.fleet.start_worker("--task", "blocks").ready()
+    assert not stage.pids("end"), "the other has to be there in time"
 
     assert await handle.result(40) == "done"
-    assert len(stage.pids()) == 1
-    assert stage.pids() == stage.pids("end")
-    [worker] = [each for each in stage.fleet.workers if each.pid in stage.pids()]
-    assert "the event loop has been blocked for" in worker.text
-    assert "by blocks (hostile.py:" in worker.text
-    await stage.goes_on(worker)
+    assert stage.pids() == stage.pids("end") == [stage.worker.pid]
+    assert "the event loop has been blocked for" in stage.worker.text
+    assert "by blocks (hostile.py:" in stage.worker.text
+    await stage.goes_on()
 
 
 async def test_a_worker_that_dies_while_blocked_loses_its_ticket_to_another(stage: Stage):
