@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from dagnats.errors import RunFailed
 from dagnats.jetstream.outside import JetStream
 from tests.faults.hostile import Answer
 from tests.faults.tasks import LEDGER
+from tests.support.broker import Broker
 from tests.support.deployment import eventually
 from tests.support.processes import Fleet, Program, fleet
 
@@ -69,18 +71,24 @@ class Stage:
         assert (worker or self.worker).alive
 
 
-@pytest.fixture
-async def stage(broker, tmp_path) -> AsyncIterator[Stage]:
-    """One scheduler and one worker with two slots."""
-    ledger = tmp_path / "ledger"
-    async with fleet(
-        broker, tmp_path, app=APP, concurrency=2, **{LEDGER: str(ledger)}
-    ) as processes:
+@asynccontextmanager
+async def staged(broker: Broker, directory: Path, concurrency: int) -> AsyncIterator[Stage]:
+    """One scheduler and one worker."""
+    ledger = directory / "ledger"
+    made = fleet(broker, directory, app=APP, concurrency=concurrency, **{LEDGER: str(ledger)})
+    async with made as processes:
         outside = await JetStream.open(broker.url, name="test")
         try:
             yield Stage(Client(outside), processes, ledger)
         finally:
             await outside.close()
+
+
+@pytest.fixture
+async def stage(broker, tmp_path) -> AsyncIterator[Stage]:
+    """A worker with a slot for each of its queues, so that each is looked at all the time."""
+    async with staged(broker, tmp_path, 24) as made:
+        yield made
 
 
 def gone(pid: int) -> bool:
@@ -132,12 +140,13 @@ async def test_everything_that_a_context_has_works(stage):
     assert len(await stage.gives("large", 2_000_000)) == 2_000_000
 
 
-async def test_waiting_isolated_handlers_do_not_lock_out_what_they_wait_for(stage):
+async def test_waiting_isolated_handlers_do_not_lock_out_what_they_wait_for(broker, tmp_path):
     """More of them than there are processes wait for tasks that need a process, too."""
-    runs = [await stage.client.start("uses", 1) for _ in range(6)]
+    async with staged(broker, tmp_path, 2) as stage:
+        runs = [await stage.client.start("uses", 1) for _ in range(6)]
 
-    for run in runs:
-        assert (await run.result(60))["doubled"] == 4
+        for run in runs:
+            assert (await run.result(60))["doubled"] == 4
 
 
 async def test_processes_are_used_again_unless_a_thread_is_left_behind(stage):
