@@ -45,7 +45,10 @@ def decode_fact(subject: str, payload: bytes) -> Fact:
     try:
         fact = _facts.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CodecError(f"the message on {subject} is not a fact: {error}") from error
+        raise CodecError(
+            f"the message on {subject} is not a fact that this version knows: {error}; "
+            "if a newer DagNats wrote it, upgrade this process"
+        ) from error
     author = author_of(subject)
     if AUTHORS[type(fact)] != author:
         raise CodecError(
