@@ -120,6 +120,8 @@ RUN_IDLE_MS: Final = 30_000
 CLOSED_REMEMBERED_MAX: Final = 5_000
 ENQUIRIES_WAITING_MAX: Final = 1_000  # of workers at the desk of one scheduler
 SNAPSHOT_EVERY_FACTS: Final = 200
+RECONCILE_EVERY_MS: Final = 10_000  # how often a partition compares silent runs with the queue
+RECONCILED_PER_LOOK_MAX: Final = 20  # so many of them
 
 # -- gates ---------------------------------------------------------------------------------------
 GATE_WAITING_MAX: Final = 100_000  # tickets that wait at one gate

@@ -282,6 +282,10 @@ class TaskQueue(Protocol):
         """Remove the waiting tickets of a run."""
         ...
 
+    async def waiting(self, run: str) -> frozenset[str] | None:
+        """The message ids of a run's tickets, also those that are out; None when the queue lags behind the log."""
+        ...
+
     async def last_seq(self) -> int:
         """The sequence of the newest ticket ever queued."""
         ...

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from dagnats.errors import BrokerUnsuitable, OutsideError
+from dagnats.jetstream import direct
 from dagnats.jetstream.consumers import ensure_consumer
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
@@ -103,6 +104,17 @@ class JetStreamQueue:
         await self._link.api(
             f"STREAM.PURGE.{subjects.TASKS}", {"filter": subjects.queue_of_run(run)}
         )
+
+    async def waiting(self, run: str) -> frozenset[str] | None:
+        """The message ids of a run's tickets, also those that are out; None when the queue lags behind the log."""
+        subject = subjects.queue_of_run(run)
+        info = await self._link.api(f"STREAM.INFO.{subjects.TASKS}", {"subjects_filter": subject})
+        if any(source.get("lag", 0) for source in info.get("sources", ())):
+            return None
+        if not info["state"].get("subjects"):
+            return frozenset()
+        found = await direct.read(self._link, subjects.TASKS, subject)
+        return frozenset(record.entry.msg_id for record in found)
 
     async def last_seq(self) -> int:
         """The sequence of the newest ticket ever queued."""

@@ -107,6 +107,10 @@ class MemoryQueue:
         """Remove the waiting tickets of a run."""
         self._link.world.queue.purge_run(run)
 
+    async def waiting(self, run: str) -> frozenset[str]:
+        """The message ids of a run's tickets, also those that are out."""
+        return self._link.world.queue.waiting(run)
+
     async def last_seq(self) -> int:
         """The sequence of the newest ticket ever queued."""
         return self._link.world.streams[subjects.TASKS].last_seq

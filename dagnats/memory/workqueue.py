@@ -64,6 +64,12 @@ class WorkQueue:
         task, group, seq, _ = reply.split(".")
         return self.line(task, group), int(seq)
 
+    def waiting(self, run: str) -> frozenset[str]:
+        """The message ids of a run's tickets."""
+        pattern = subjects.queue_of_run(run)
+        entries = (each.entry for line in self._lines.values() for each in line.tickets.values())
+        return frozenset(each.msg_id for each in entries if matches(pattern, each.subject))
+
     def purge_run(self, run: str) -> None:
         """Remove all tickets of a run; who works on one is not told."""
         pattern = subjects.queue_of_run(run)

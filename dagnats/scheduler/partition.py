@@ -30,6 +30,7 @@ from dagnats.core.events import (
 )
 from dagnats.core.machine import advance, new_run
 from dagnats.core.run import Run
+from dagnats.core.state import QUEUED
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
@@ -55,6 +56,7 @@ from dagnats.scheduler.letters import poison_letter, unsendable_letter
 from dagnats.scheduler.loading import Loader
 from dagnats.scheduler.lookout import Lookout
 from dagnats.scheduler.perform import Performer
+from dagnats.scheduler.reconciler import Reconciler
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, run_of
 from dagnats.wire.messages import CancelledNotice
@@ -122,6 +124,7 @@ class Partition:
         self._clock = clock
         self.fence = fence
         self._loader = Loader(outside, registry, secret)
+        self.reconciler = Reconciler(number, outside, self._loader, fence)
         self.lookout = Lookout(number, outside, fence)
         self.entities = Entities(number, outside, registry, clock, fence)
         self._performer = Performer(number, outside, secret, registry)
@@ -137,6 +140,8 @@ class Partition:
 
     async def forget(self) -> None:
         """Start from nothing: at take-over, and after any failure."""
+        for run_id in self._runs:
+            self.reconciler.note(run_id)
         self._runs.clear()
         self.ended.clear()
         # A start beyond this point is a new run; one before it may have a history to be read.
@@ -348,6 +353,8 @@ class Partition:
                 await self._loader.save(slot.run)
             if self._runs.pop(run_id, None) is not None:
                 parked += 1
+                if any(step.status == QUEUED for step in slot.run.steps):
+                    self.reconciler.note(run_id)
         return parked
 
 

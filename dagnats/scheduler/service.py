@@ -14,7 +14,7 @@ from dagnats.clock import Clock, SystemClock
 from dagnats.core.control import NO_POLICY, Policy
 from dagnats.errors import DagNatsError, LeaseLost
 from dagnats.ids import new_process_id, new_secret
-from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RUNS_IN_MEMORY_MAX
+from dagnats.limits import FACTS_BATCH_MAX, LEASE_RENEW_MS, RECONCILE_EVERY_MS, RUNS_IN_MEMORY_MAX
 from dagnats.policies import Policies
 from dagnats.ports import FactFeed, Outside
 from dagnats.registry import Registry
@@ -60,12 +60,14 @@ class Scheduler:
 
     ``policy`` is what a new deployment begins with. ``grace_ms``: so long after their root run the
     definitions that handlers made are removed (0: never). ``retention``: when finished runs leave the log.
+    ``reconcile_ms``: how often silent runs are compared with the queue.
     """
 
     def __init__(
         self, outside: Outside, *, clock: Clock | None = None, partitions_max: int = 0, name: str = "",
         runs_max: int = RUNS_IN_MEMORY_MAX, policy: Policy = NO_POLICY, grace_ms: int = 0,
         retention: Retention = NO_RETENTION,
+        reconcile_ms: int = RECONCILE_EVERY_MS,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("scheduler")
         self._outside = outside
@@ -75,6 +77,7 @@ class Scheduler:
         self._policy = policy
         self._grace_ms = grace_ms
         self._retention = retention
+        self._reconcile_ms = reconcile_ms
         self._registry = Registry(outside.documents(subjects.DEFINITIONS))
         self._stopping = asyncio.Event()
         self._loops: dict[int, Loop] = {}
@@ -205,6 +208,7 @@ class Scheduler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._settle(partition, feed, batches))
             group.create_task(archiver.run())
+            group.create_task(partition.reconciler.patrol(self._reconcile_ms))
             clock = asyncio.get_running_loop()
             park_at = clock.time() + _PARK_EVERY_S
             while fence():

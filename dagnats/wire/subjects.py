@@ -55,6 +55,7 @@ POISON: Final = "poison"  # a message that could not be folded
 TOO_LARGE: Final = "too_large"  # the beginning of a message that the server did not take
 
 # -- wildcards -------------------------------------------------------------------------------------
+DISPATCHES: Final = "dagnats.task."
 EVENTS_SUBJECTS: Final = ("dagnats.fact.>", "dagnats.task.>", "dagnats.mark.>")
 TIMERS_SUBJECTS: Final = ("dagnats.timer.>", "dagnats.cron.>", "dagnats.due.>")
 STREAMS_SUBJECTS: Final = ("dagnats.stream.>",)

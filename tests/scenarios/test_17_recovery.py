@@ -245,10 +245,6 @@ async def test_s369_garbage_on_every_subject_hurts_nobody():
         assert len(poison) >= len(facts) * (len(GARBAGE) - 1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="nothing compares the queue with the log: a purged ticket is never dispatched again",
-)
 async def test_s371_a_lost_ticket_is_dispatched_again():
     """A ticket that is in force and not in the queue any more comes back by itself."""
     app = App("s371")
@@ -267,7 +263,7 @@ async def test_s371_a_lost_ticket_is_dispatched_again():
         await eventually(queued)
         await d.outside.queue.purge_run(handle.run_id)
         await d.schedulers[0].kill()
-        await d.add_scheduler()
+        await d.add_scheduler(reconcile_ms=500)
         await d.add_worker()
         assert await (await work.start(2)).result(10) == 2, "others are served"
         assert await handle.result(10) == 1
