@@ -153,7 +153,7 @@ class World:
     def _source(self, into: str, subject: str, entry: Entry) -> None:
         """Copy an entry into another stream, as the server does: no listener hears of it."""
         stream = self.streams[into]
-        copy = stream.add(subject, entry.payload, self.clock.wall_ms())
+        copy = stream.add(subject, entry.payload, self.clock.wall_ms(), msg_id=entry.msg_id)
         self._stored(stream, copy, entry.seq)
 
     # -- reading -----------------------------------------------------------------------------------
