@@ -66,8 +66,7 @@ class Scheduler:
     def __init__(
         self, outside: Outside, *, clock: Clock | None = None, partitions_max: int = 0, name: str = "",
         runs_max: int = RUNS_IN_MEMORY_MAX, policy: Policy = NO_POLICY, grace_ms: int = 0,
-        retention: Retention = NO_RETENTION,
-        reconcile_ms: int = RECONCILE_EVERY_MS,
+        retention: Retention = NO_RETENTION, reconcile_ms: int = RECONCILE_EVERY_MS,
     ) -> None:  # fmt: skip
         self.name = name or new_process_id("scheduler")
         self._outside = outside
