@@ -94,10 +94,7 @@ class EventLog(Protocol):
         ...
 
     def newest(self, subject: str, since_ms: int = 0) -> AsyncGenerator[list[Entry], None]:
-        """The messages of a wildcard filter in pages, newest first, none from before ``since_ms``.
-
-        Take as many pages as needed, then ``aclose``.
-        """
+        """The messages of a wildcard filter in pages, newest first, none from before a time; end with ``aclose``."""
         ...
 
     async def following(self, subject: str, after_seq: int) -> list[Entry]:

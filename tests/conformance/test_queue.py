@@ -241,28 +241,6 @@ async def test_purging_a_run_removes_its_waiting_tickets(deployment, outside, ru
     assert [each.payloads for each in hands] == [[b"kept"], [b"kept"]]
 
 
-async def test_the_tickets_of_a_run_are_known_by_the_ids_of_their_dispatches(
-    deployment, outside, run, task
-):
-    """Also one that a worker has; not those that were removed, and not another run's."""
-    second = unique("task")
-    for number, of in enumerate((task, task, second)):
-        message = dispatch(outside, run, of, msg_id=f"{run}/{number}:dispatch")
-        await outside.log.append([message])
-    await send(outside, run + "x", second, b"another's")
-    hands = [await Hands(outside).open(of, ask=1) for of in (task, second)]
-    hands.append(await Hands(outside).open(second, ask=1))
-    await deployment.until(lambda: all(each.got for each in hands))
-
-    assert await outside.queue.waiting(run) == {f"{run}/{n}:dispatch" for n in range(3)}
-    await outside.queue.done(hands[0].got[0].reply)
-    while len(await outside.queue.waiting(run)) != 2:
-        await deployment.tick()
-    assert await outside.queue.waiting(run) == {f"{run}/{n}:dispatch" for n in (1, 2)}
-    await outside.queue.purge_run(run)
-    assert await outside.queue.waiting(run) == frozenset()
-
-
 async def test_a_closed_source_asks_for_no_more(deployment, outside, other, run, task):
     """Its open request is forgotten: the next ticket goes to another."""
     hands = await Hands(outside).open(task)
