@@ -8,7 +8,7 @@ ticket was given, because that follows from comparing the run before with the ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -20,7 +20,7 @@ from dagnats.core.entities import Demand
 from dagnats.core.graph import Graph, Node
 from dagnats.core.inputs import step_input
 from dagnats.core.keys import found_at, key_of
-from dagnats.core.limiting import gate_id
+from dagnats.core.limiting import RUN_TICKET, gate_id
 from dagnats.core.model import Limit, Priority
 from dagnats.core.run import Run
 from dagnats.core.scope import failed
@@ -38,7 +38,6 @@ from dagnats.core.state import (
 )
 from dagnats.core.templates import PathMissing, path_of, select
 
-RUN_TICKET: Final = "!run/"  # with an epoch: the ticket of the run as a whole; no step can have it
 _MS = 1_000
 
 

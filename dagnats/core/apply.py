@@ -36,6 +36,7 @@ from dagnats.core.events import (
 )
 from dagnats.core.graph import Graph, Node
 from dagnats.core.kinds import KINDS, approval, control, planner, sub_workflow, wait_for_event
+from dagnats.core.limiting import RUN_TICKET
 from dagnats.core.model import CancelOn, PlannerConfig
 from dagnats.core.plans import read_plan
 from dagnats.core.retry import clamped_retry_after_ms
@@ -132,7 +133,7 @@ def _granted(draft: Draft, fact: GateGranted) -> None:
 
 def _refused(draft: Draft, fact: GateRefused) -> None:
     """A gate does not: the run does not begin, or this attempt of the step has failed."""
-    if fact.ticket.startswith(admission.RUN_TICKET):
+    if fact.ticket.startswith(RUN_TICKET):
         if draft.run.status == PENDING and fact.ticket == admission.run_ticket(draft.run):
             draft.end(CANCELLED, StepError(f"not let in: {fact.reason}", "refused"))
         return

@@ -32,6 +32,7 @@ LIMIT_KEYS: Final = (
 SINGLETON_MODES: Final = {
     "skip": "refuse", "cancel": "replace", "cancel-newest": "refuse", "cancel-in-progress": "replace",
 }  # fmt: skip
+RUN_TICKET: Final = "!run/"  # with an epoch: the ticket of the run as a whole; no step can have it
 PRIORITY_KEYS: Final = ("key", "rules", "default_offset")
 _READABLE_MAX: Final = 100
 

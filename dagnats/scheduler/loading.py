@@ -6,6 +6,7 @@ import logging
 from typing import cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dagnats import archive, payloads
 from dagnats.core import snapshot as snapshots
@@ -20,7 +21,7 @@ from dagnats.core.commands import (
 from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
 from dagnats.core.machine import advance, new_run, outstanding
 from dagnats.core.run import Run
-from dagnats.core.state import UNSTARTED
+from dagnats.core.state import PENDING, RUNNING, UNSTARTED
 from dagnats.errors import CodecError, PayloadTooLarge
 from dagnats.ports import Documents, Entry, Outside
 from dagnats.registry import Registry
@@ -98,7 +99,9 @@ class Loader:
         if run is None:
             return None, set(), 0
         # Snapshots are taken only when all that was outstanding had been stored; timers are armed again.
-        stored = {c.id for c in outstanding(run) if not isinstance(c, ELSEWHERE)}
+        # One that waits to be let in again owes what it will owe then, and has done before.
+        again = replace(run, status=RUNNING) if run.opened and run.status == PENDING else run
+        stored = {c.id for c in outstanding(again) if not isinstance(c, ELSEWHERE)}
         return run, stored, saved.facts
 
     async def _fold(

@@ -13,6 +13,7 @@ from dagnats.core.limiting import is_gate
 from dagnats.memory.world import World
 from dagnats.wire.codec import event_of, is_fact, run_of
 
+FIRST = "!run/0"  # what a run asks with that was not opened again
 Ticket = tuple[str, str]  # run, ticket
 Meter = tuple[str, str, str]  # kind, path, key
 
@@ -64,8 +65,9 @@ def _follow(passage: Passage, run: str, event: Event) -> Iterator[str]:
             key = fact.run, fact.ticket
             held = passage.held.pop(key, None)
             passage.over.add(key)
-            if fact.heir and held and (fact.heir, fact.ticket) not in passage.over:
-                passage.held[fact.heir, fact.ticket] = held
+            heir = fact.heir, FIRST
+            if fact.heir and held and heir not in passage.over:
+                passage.held[heir] = held
 
 
 def _granted(passage: Passage, key: Ticket, at_ms: int) -> Iterator[str]:

@@ -75,10 +75,25 @@ def loop(rng: random.Random) -> LoopConfig:
     )
 
 
+def in_chapters(oracle: Oracle, step: Step, play: Callable[[Oracle, Step, int, int], Any]) -> Any:
+    """What a step comes to that is begun anew, with all its attempts, when its run is opened again."""
+    *earlier, last = oracle.told.chapters(step.id)
+    for turn, spent in earlier:
+        try:
+            return play(oracle, step, turn, spent)
+        except (Missing, Unknown):
+            continue
+    return play(oracle, step, *last)
+
+
 def handled(oracle: Oracle, step: Step) -> Any:
     """What a handler gives in the end."""
-    for turn in range(step.loop.max_iterations if step.loop else 1):
-        for attempt in oracle.attempts(step):
+    return in_chapters(oracle, step, _handled)
+
+
+def _handled(oracle: Oracle, step: Step, first: int, spent: int) -> Any:
+    for turn in range(first, step.loop.max_iterations if step.loop else 1):
+        for attempt in oracle.attempts(step, spent if turn == first else 0):
             got = oracle.told.answer(f"{step.id}/{attempt}/{turn}")
             if isinstance(got, StepSucceeded):
                 return decoded(got.output)
@@ -139,7 +154,11 @@ def _planner(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _planned(oracle: Oracle, step: Step) -> Any:
-    for attempt in oracle.attempts(step):
+    return in_chapters(oracle, step, _planned_once)
+
+
+def _planned_once(oracle: Oracle, step: Step, turn: int, spent: int) -> Any:
+    for attempt in oracle.attempts(step, spent):
         ticket = f"{step.id}/{attempt}/0"
         got = oracle.told.answer(ticket)
         _unless_final(got)
@@ -201,7 +220,7 @@ def _approval(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _decided(oracle: Oracle, step: Step) -> Any:
-    return oracle.told.approved(f"{step.id}/1/0", step.config.quorum)
+    return oracle.told.approved(oracle.told.question(step.id), step.config.quorum)
 
 
 def _signal(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
@@ -210,7 +229,7 @@ def _signal(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _signalled(oracle: Oracle, step: Step) -> Any:
-    return oracle.told.payload(f"{step.id}/1/0")
+    return oracle.told.payload(oracle.told.question(step.id))
 
 
 def _event(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
@@ -223,7 +242,7 @@ def _happened(oracle: Oracle, step: Step) -> Any:
     if step.config.match:
         oracle.render(step.config.match.right)
     try:
-        return oracle.told.payload(f"{step.id}/1/0")
+        return oracle.told.payload(oracle.told.question(step.id))
     except Missing:
         return {"timeout": True}
 
@@ -248,7 +267,11 @@ def _child(rng: random.Random, parents: tuple[str, ...]) -> dict[str, Any]:
 def _ended(oracle: Oracle, step: Step) -> Any:
     if oracle.told.depth >= DEPTH_MAX:
         raise Missing
-    for attempt in oracle.attempts(step):
+    return in_chapters(oracle, step, _child_ended)
+
+
+def _child_ended(oracle: Oracle, step: Step, turn: int, spent: int) -> Any:
+    for attempt in oracle.attempts(step, spent):
         ticket = f"{step.id}/{attempt}/0"
         fact = oracle.told.children.get(ticket)
         if isinstance(fact, ChildStarted):
@@ -308,6 +331,6 @@ def plan(rng: random.Random) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode({"steps": steps}))
 
 
-def attempts(step: Step, usual: int) -> Iterator[int]:
-    """The numbers of a step's attempts."""
-    yield from range(1, (step.retry.attempts if step.retry else usual) + 1)
+def attempts(step: Step, usual: int, spent: int) -> Iterator[int]:
+    """The numbers of a step's attempts, after those that are spent."""
+    yield from range(spent + 1, spent + (step.retry.attempts if step.retry else usual) + 1)

@@ -123,10 +123,10 @@ class Oracle:
 
     # -- for kinds ---------------------------------------------------------------------------------
 
-    def attempts(self, step: Step) -> Iterator[int]:
-        """The attempts that a step has."""
+    def attempts(self, step: Step, spent: int) -> Iterator[int]:
+        """The attempts that a step has after those that are spent."""
         usual = self.workflow.default_retry
-        return kinds.attempts(step, usual.attempts if usual else 1)
+        return kinds.attempts(step, usual.attempts if usual else 1, spent)
 
     def given(self, step: Step) -> Any:
         """What a step is given; ``Missing`` when that is not there."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 from msgspec import Raw
@@ -64,21 +65,32 @@ class People:
                 self.publish(self._rng.choice(kinds.EVENTS), self._rng.randrange(10))
             elif fate < 0.9 and self._said:
                 self._say(self._rng.choice(self._said[-8:]))  # once more
-            elif fate < 0.96:
+            elif fate < 0.94:
                 drive(self._client.cancel(run))
+            elif fate < 0.97:
+                self.retry(run)
             else:
                 self._nonsense(run)
         except DagNatsError:  # no answer, or the run has ended
             return
 
     def everything(self) -> None:
-        """Whatever anybody may be waiting for happens; half of the questions are answered."""
+        """Whatever anybody may be waiting for happens; half of the questions are answered, some runs go on."""
+        for run in self._runs():
+            if self._rng.random() < 0.2:
+                with suppress(DagNatsError):
+                    self.retry(run)
         for name in kinds.EVENTS:
             for number in range(10):
                 self.publish(name, number)
         for run, ticket in self._asked:
             if self._rng.random() < 0.5:
                 self._decide(run, ticket)
+
+    def retry(self, run: str) -> None:
+        """A run that has failed is opened again; nobody does that to a run that another one waits for."""
+        if run.startswith("run"):
+            drive(self._client.retry(run))
 
     def publish(self, name: str, number: int) -> None:
         """Something happens."""

@@ -62,7 +62,7 @@ def _look_at_successor(story: Story, stories: dict[str, Story]) -> None:
         story.problem(f"is {story.run.status}, and its handlers said {asked}")
     if asked is None or not story.marks:
         return
-    successor = stories.get(story.marks[0].successor)
+    successor = stories.get(story.marks[-1].successor)
     if successor is None:
         story.problem("continued as nobody")
     elif bytes(successor.started.input) != bytes(asked.input):

@@ -73,6 +73,7 @@ class Story:
         self.refused = False
         self.granted: set[str] = set()
         self.out_of_time = False
+        self.reopened = 0
         self.problems: list[str] = []
         [self.started, *again] = [f for f in map(fact_of, log) if isinstance(f, RunStarted)]
         if again:
@@ -142,6 +143,8 @@ class Story:
         self.run, commands = advance(before, event)
         self.commanded |= {each.ticket for each in commands if isinstance(each, Dispatch)}
         self._listen(before, event)
+        if self.run.opened > before.opened:
+            self._reopen(before)
         if isinstance(fact, TimerFired):
             self._look_at_deadline(before, event.at_ms)
         for position in self._timed if before.steps else ():
@@ -181,9 +184,23 @@ class Story:
         else:
             told.late.add(fact.ticket)
 
+    def _reopen(self, before: Run) -> None:
+        """What failed, or was cut off, is begun anew; what steps own, by itself."""
+        self.reopened += 1
+        self.out_of_time = False
+        failed, at = set[int](), before.failed_at
+        while at >= 0:
+            failed.add(at)
+            at = before.graph.nodes[at].owner
+        for node, state in zip(before.graph.nodes, before.steps, strict=False):
+            again = state.status == CANCELLED or node.position in failed
+            if again and state.attempt and not state.owned:
+                place = (state.iteration, state.attempt)
+                self.told.restarts.setdefault(node.step.id, []).append(place)
+
     def _hear_refusal(self, before: Run, fact: GateRefused) -> None:
         """It is as good as a failed attempt, or as a cancellation."""
-        if fact.ticket == "!run/0":
+        if fact.ticket.startswith("!run/"):
             self.refused = self.refused or before.status == PENDING
         elif _in_status(before, fact.ticket, HELD) is not None:
             failed = StepFailed(ticket=fact.ticket, error=fact.reason, failure="refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from dagnats.core import calls, saga, settle, signals
+from dagnats.core import calls, reopen, saga, settle
 from dagnats.core.events import StepFailed, StepSucceeded
 from dagnats.core.inputs import NULL
 from dagnats.core.kinds import (
@@ -19,6 +19,7 @@ from dagnats.core.kinds import (
     sub_workflow,
     task,
     wait_for_event,
+    wait_for_signal,
 )
 from dagnats.core.kinds import map as map_kind
 from dagnats.core.scope import completed
@@ -29,7 +30,7 @@ from tests.simulation.kinds import KINDS as PLAYED
 from tests.simulation.planting import worlds_until_noticed
 
 _answered, _begun, _deeds = task.on_fact, saga.begun, Performer.deeds
-_loop_config, _received = agent_loop._config, signals.received
+_loop_config = agent_loop._config
 
 
 def good_in_the_end(scope, fact):
@@ -41,15 +42,6 @@ def good_in_the_end(scope, fact):
 def one_more(scope):
     """A loop does not know its bound."""
     return replace(_loop_config(scope), max_iterations=99)
-
-
-def newest_first(draft, fact):
-    """A signal that came is taken before those that wait."""
-    kept = draft.run.signals
-    draft.run = replace(draft.run, signals={})
-    _received(draft, fact)
-    rest = draft.run.signals.get(fact.name, ())
-    draft.run = replace(draft.run, signals={**kept, fact.name: (*rest, *kept.get(fact.name, ()))})
 
 
 async def deaf(self, entry):
@@ -81,7 +73,9 @@ FAULTS = {
     "map": [(map_kind, "_tolerated", lambda step, count: count)],
     "planner": [(planner, "_last_outputs", lambda scope, own: NULL)],
     "approval": [(approval, "on_due", lambda scope: completed(scope, NULL))],
-    "wait_for_signal": [(signals, "received", newest_first)],
+    "wait_for_signal": [
+        (wait_for_signal, "on_signal", lambda scope, payload: completed(scope, NULL))
+    ],
     "wait_for_event": [(wait_for_event, "on_due", lambda scope: completed(scope, NULL))],
     "wait_for_event, deaf": [(Lookout, "heard", deaf), (Lookout, "_read_back", unnoted)],
     "sleep": [(sleep, "_until_ms", lambda scope, config: scope.at_ms + 1)],
@@ -90,6 +84,7 @@ FAULTS = {
     "durable calls": [(calls, "recorded", lambda graph, state, n: None)],
     "compensation": [(saga, "begun", undone_in_order)],
     "failure paths": [(settle, "_bypasses", lambda parent: False)],
+    "retry of a failed run": [(reopen, "_causes", lambda run, graph: set())],
     "continue-as-new": [(Performer, "deeds", beside_the_mark)],
 }
 

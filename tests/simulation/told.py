@@ -24,7 +24,8 @@ class Unknown(Exception):
 class Told(Struct):
     """By ticket: what was said while it was in force. ``late``: time was over before anybody said enough.
 
-    ``depth`` is how many runs are above it.
+    ``depth`` is how many runs are above it, ``restarts`` the iteration and the attempt that a step (by its id) had come
+    to whenever the run was opened again before it was done.
     """
 
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Told(Struct):
     children: dict[str, ChildStarted | ChildClosed] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
     depth: int = 0
+    restarts: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
     def answer(self, ticket: str) -> Answer:
         """How a ticket was answered, by whoever entered it last.
@@ -47,6 +49,14 @@ class Told(Struct):
         if got is None:
             raise Unknown
         return got
+
+    def chapters(self, step: str) -> list[tuple[int, int]]:
+        """From which iteration, after which attempt, a step was begun: at first, and whenever it was begun anew."""
+        return [(0, 0), *self.restarts.get(step, ())]
+
+    def question(self, step: str) -> str:
+        """The ticket of a step that is entered once in each chapter, in the last one."""
+        return f"{step}/{self.chapters(step)[-1][1] + 1}/0"
 
     def approved(self, ticket: str, quorum: int) -> Any:
         """What a question's step gives.

@@ -17,6 +17,7 @@ from dagnats.core.events import Event, Fact, TimerFired
 from dagnats.core.gates.claims import Claims
 from dagnats.core.gates.lines import Lines, Ticket, Waiting
 from dagnats.core.gates.meters import Meter, Meters, cost_of, meter_of, sound
+from dagnats.core.limiting import RUN_TICKET
 from dagnats.limits import GATE_CHECK_MS, GATE_WAITING_MAX
 
 GateCommand = GrantTicket | RefuseTicket | CheckTicket | CancelHolder | ArmTimer
@@ -156,7 +157,11 @@ class Gate:
         holding = self.holders.pop(key, None)
         if holding is None:
             return
-        heir = fact.heir, fact.ticket
+        ticket = f"{RUN_TICKET}0" if fact.ticket.startswith(RUN_TICKET) else fact.ticket
+        heir = (
+            fact.heir,
+            ticket,
+        )  # who goes on as another may have been opened again: the other was not
         if fact.heir and heir not in self.holders:
             self._inherit(holding, key, heir)
             return
