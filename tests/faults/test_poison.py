@@ -95,6 +95,24 @@ async def test_poison_among_the_facts(broker, tmp_path):
         assert await s.load.judge() == {}
 
 
+async def test_a_definition_that_is_gone(broker, tmp_path):
+    """A run whose workflow nobody has any more ends, or is kept as a dead letter; the next ones are not delayed."""
+    async with scene(broker, tmp_path, workers=1) as s:
+        outside = s.load.client.outside
+        started = {"type": "run.started", "workflow": "chain", "definition": "0" * 64, "input": 1}
+        body = json.dumps(started).encode()
+        subject = subjects.fact(subjects.partition_of("orphan", 16), "orphan", "client")
+        await outside.log.append([Append(subject, body)])
+        await others_go_on(s)
+
+        async def seen() -> bool:
+            closed = subjects.mark(subjects.partition_of("orphan", 16), "orphan", "closed")
+            return body in await dead_bodies(s) or await outside.log.last(closed) is not None
+
+        await eventually(seen)
+        assert await s.load.judge() == {}
+
+
 async def test_forged_answers_change_nothing(broker, tmp_path):
     """Answers with a wrong nonce, for runs that are going on, do not move them."""
     async with scene(broker, tmp_path, workers=1) as s:

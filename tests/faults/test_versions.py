@@ -2,7 +2,7 @@
 
 There is no release before this one, so others are stood in for: a ``past`` process writes only the members that the
 first version had, a ``future`` one adds members to everything. Seen failing: with unknown members refused in tickets
-and in facts, with an ``attempt`` of tickets that has no default, and with facts of unknown types that nobody keeps.
+and in facts, with an ``attempt`` of tickets that has no default, and with an unknown type that is not told as one.
 """
 
 from __future__ import annotations
