@@ -239,6 +239,11 @@ def close(draft: Draft, ending: Ending) -> Run:
     """End the run: the only place that does, whatever the ending."""
     status, error, failed_at = ending
     abandoned = False
+    for (
+        position
+    ) in draft.worklist:  # failed in the same moment: cut off, so that the run can be opened again
+        if draft[position].status == FAILED:
+            draft.changed[position] = cancelled(draft[position], draft.at_ms)
     for node in draft.graph.nodes:
         state = draft[node.position]
         if state.status not in OPEN:
