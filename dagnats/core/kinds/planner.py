@@ -164,7 +164,8 @@ def accepted(scope: Scope, plan: Raw, steps: tuple[Step, ...]) -> Next:
 def on_decision(scope: Scope, fact: ApprovalDecided) -> StepState | None:
     """Somebody looked at the plan; None when it is to be carried out."""
     preview = _config(scope.node.step).preview
-    verdict = judged(scope, preview, fact) if preview and not scope.state.owned else None
+    shown = scope.state.bound_ms and not scope.state.owned  # a plan, and not a call or a back-off
+    verdict = judged(scope, preview, fact) if preview and shown else None
     if verdict is None:
         return scope.state
     if verdict.error is not None:
