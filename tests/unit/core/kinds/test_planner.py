@@ -12,7 +12,9 @@ def test_an_answer_before_there_is_a_plan_is_none():
     """A planner that waits for its next attempt has asked nobody."""
     config = PlannerConfig(preview=ApprovalConfig())
     story = Story(a_step("p", kind="planner", config=config, retry=retries(1))).fail("p")
+    before = story.state("p")
 
     story.tell(ApprovalDecided(ticket="p/1/0", approved=True))
 
-    assert story.state("p").status == WAITING
+    assert before.status == WAITING
+    assert story.state("p") == before
