@@ -79,6 +79,11 @@ class Slot(Struct):
     uncommitted: int = 0
 
 
+def _goes_on(slot: Slot | None) -> bool:
+    """Whether a run that had ended was opened again meanwhile, and may have armed its timer anew."""
+    return slot is not None and not slot.run.closed
+
+
 class Batch(Struct):
     """What some deliveries caused: effects, then ``first``, then the rest; at last the acknowledgement."""
 
@@ -308,17 +313,11 @@ class Partition:
                 await self._loader.save(slot.run)
                 slot.saved_facts = slot.run.facts
         for run in batch.closed:
-            slot = self._runs.get(run.id)
-            if slot is not None and not slot.run.closed:
-                continue  # it was opened again meanwhile
-            if run.abandoned:
-                reason = run.error.message if run.error else run.status
-                await self._take_back(run.id, run.epoch, reason)
-            if slot is not None and slot.saved_facts:
-                await self._loader.drop(run.id)
-            self._retire(run.id)
+            if not _goes_on(self._runs.get(run.id)):
+                await self._retire(run)
         for run_id in batch.armed:
-            await self._outside.log.disarm(run_id)
+            if not _goes_on(self._runs.get(run_id)):
+                await self._outside.log.disarm(run_id)
         for each in batch.kept:
             await keep(self._outside, each)
         for name in batch.dropped:
@@ -331,11 +330,17 @@ class Partition:
         await self._outside.notices.tell(subjects.CANCELLED, encode(notice))
         await self._outside.queue.purge_run(run)
 
-    def _retire(self, run_id: str) -> None:
-        self._runs.pop(run_id, None)
-        self.ended[run_id] = None
+    async def _retire(self, run: Run) -> None:
+        """Let go of a run that has ended. It may be opened again: so it is marked before anything is awaited."""
+        slot = self._runs.pop(run.id, None)
+        self.ended[run.id] = None
         if len(self.ended) > CLOSED_REMEMBERED_MAX:
             self.ended.popitem(last=False)
+        if run.abandoned:
+            reason = run.error.message if run.error else run.status
+            await self._take_back(run.id, run.epoch, reason)
+        if slot is not None and slot.saved_facts:
+            await self._loader.drop(run.id)
 
     # -- keeping memory bounded --------------------------------------------------------------------
 

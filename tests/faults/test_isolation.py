@@ -1,7 +1,7 @@
 """Handlers in processes of their own: they crash, hang and leak, and the worker goes on.
 
-Seen failing: with ``process.ran < ISOLATED_TICKETS_MAX`` turned round, without ``start_new_session``, without the
-reader of the socket and ``die_with_parent`` in the process, without ``kill_deaf``, and with ``_waits`` not counted.
+Seen failing: with ``process.ran < ISOLATED_TICKETS_MAX`` turned round, without ``start_new_session``, without
+``die_with_parent`` in the process, without ``kill_deaf``, and with ``_waits`` not counted.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ def test_hostile_worlds(case):
             pytest.fail(report(seed), pytrace=False)
 
 
+def test_worlds_that_were_lost_once():
+    """5210: a run was opened again before the batch that had closed it was acknowledged, which disarmed its timer."""
+    play(5210)
+
+
 @pytest.mark.skipif(not SEED, reason="set SIM_SEED to the seed to be replayed")
 def test_replay():
     """The world of SIM_SEED, with its trace when it fails."""
