@@ -6,7 +6,8 @@ BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
 CODE = dagnats tests examples contrib
 PYTEST = $(BIN)/python -m pytest -q
-PARALLEL = -n auto --maxprocesses 4
+# Also on two cores: most tests wait more than they compute.
+PARALLEL = -n 3
 SIM_RUNS ?= 1000000
 DURATION ?= 600
 TASKS ?= 1000000

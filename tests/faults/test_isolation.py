@@ -140,6 +140,7 @@ async def test_everything_that_a_context_has_works(stage):
     assert len(await stage.gives("large", 2_000_000)) == 2_000_000
 
 
+@pytest.mark.slow
 async def test_waiting_isolated_handlers_do_not_lock_out_what_they_wait_for(broker, tmp_path):
     """More of them than there are processes wait for tasks that need a process, too."""
     async with staged(broker, tmp_path, 2) as stage:
