@@ -20,6 +20,7 @@ import msgspec.inspect
 from msgspec import Raw
 
 from dagnats.errors import DefinitionError, InvalidInput
+from dagnats.filling import filler
 
 NULL = Raw(b"null")
 _QUOTED_MAX = 200
@@ -71,12 +72,16 @@ def decoder(kind: Any) -> Callable[[Raw], Any]:
     The function raises InvalidInput when the JSON does not fit.
     """
     built = msgspec.json.Decoder(kind, dec_hook=_dec_hook)
+    fill = filler(part for part, _ in parts_of(kind))
 
     def read(raw: Raw) -> Any:
         try:
-            return built.decode(raw)
+            value = built.decode(raw)
         except (NotImplementedError, TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(str(error)) from error
+        if fill is not None:
+            fill(value)
+        return value
 
     return read
 

@@ -197,14 +197,11 @@ async def test_typed_arguments_and_results(kind, value):
             await several.start()
 
 
-LOST = "msgspec leaves a decoded dataclass's class-level defaults out of what it encodes"
-
-
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
         (StructArg, "struct"),
-        pytest.param(DataArg, "data", marks=pytest.mark.xfail(strict=True, reason=LOST)),
+        (DataArg, "data"),
         (AttrsArg, "attrs"),
         (ModelArg, "model"),
     ],
