@@ -11,17 +11,23 @@ from dagnats.core.events import SignalReceived
 from dagnats.core.graph import Node
 from dagnats.core.kinds import wait_for_signal
 from dagnats.core.model import SignalConfig
+from dagnats.core.run import Run
 from dagnats.core.state import WAITING
 from dagnats.limits import SIGNALS_KEPT_MAX
 
 T = TypeVar("T")
 
 
+def full(run: Run) -> bool:
+    """Whether a run keeps so many signals that it takes no more until some are consumed."""
+    return sum(map(len, run.signals.values())) >= SIGNALS_KEPT_MAX
+
+
 def received(draft: Draft, fact: SignalReceived) -> None:
     """A signal came. Beyond what is kept for later, it is not taken."""
-    kept = draft.run.signals
-    if sum(map(len, kept.values())) >= SIGNALS_KEPT_MAX:
+    if full(draft.run):
         return
+    kept = draft.run.signals
     queue = (*kept.get(fact.name, ()), fact.payload)
     draft.run = replace(draft.run, signals={**kept, fact.name: queue})
     _deliver(draft, fact.name)

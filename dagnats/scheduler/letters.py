@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dagnats.core.commands import DeadLetter
 from dagnats.core.run import Run
-from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
-from dagnats.ports import Append
+from dagnats.limits import MESSAGE_SIZE_MIN_BYTES, SIGNALS_KEPT_MAX
+from dagnats.ports import Append, Delivery, Entry
 from dagnats.wire import subjects
 from dagnats.wire.messages import TaskMessage
 
@@ -61,6 +63,15 @@ def poison_letter(subject: str, run: str, payload: bytes, seq: int, reason: str)
         f"poison:{seq}",
         headers=_prefixed(headers),
     )
+
+
+def refused_letters(run: str, refused: Iterable[Delivery | Entry]) -> list[Append]:
+    """Signals that a run has no room for, so that they are not lost in silence."""
+    reason = (
+        f"the run keeps {SIGNALS_KEPT_MAX:,} signals that nobody has consumed, and takes no more; "
+        "wait for them with ctx.wait_for_signal, or send fewer"
+    )
+    return [poison_letter(each.subject, run, each.payload, each.seq, reason) for each in refused]
 
 
 def unsendable_letter(message: Append, run: str, reason: str) -> Append:

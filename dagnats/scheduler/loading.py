@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dagnats import archive, payloads
+from dagnats.core import signals
 from dagnats.core import snapshot as snapshots
 from dagnats.core.commands import (
     ELSEWHERE,
@@ -29,6 +30,8 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, is_fact
 from dagnats.wire.messages import nonce
 
+_SIGNAL = ".signal."  # in the subject of a fact
+
 log = logging.getLogger("dagnats.scheduler")
 
 
@@ -36,13 +39,15 @@ class Loaded(Struct, frozen=True):
     """A run as the log has it, and what is outstanding but not stored yet.
 
     ``saved_facts`` is how many facts its snapshot held (0: there was none). ``late_seq`` is where the log ends of
-    a run that is archived, but for what came after its end (0: no such run).
+    a run that is archived, but for what came after its end (0: no such run). ``refused`` are the signals among what
+    was not acknowledged that the run has no room for.
     """
 
     run: Run
     missing: list[Command]
     saved_facts: int = 0
     late_seq: int = 0
+    refused: list[Entry] = []
 
 
 class Loader:
@@ -62,11 +67,14 @@ class Loader:
         """
         run, stored, saved = await self._from_snapshot(run_id)
         gone: list[Command] = []
+        refused: list[Entry] = []
         found = await archive.read(self._outside, run_id, run.seq if run else 0)
         for entry in found.entries:
             if entry.msg_id:
                 stored.add(entry.msg_id)
             if is_fact(entry):
+                if entry.seq >= since_seq and run and no_room(run, entry.subject):
+                    refused.append(entry)
                 run, commands = await self._fold(run_id, run, entry)
                 if entry.seq >= since_seq:
                     gone.extend(c for c in commands if isinstance(c, LeaveGate | CancelChild))
@@ -78,7 +86,7 @@ class Loader:
             missing = []  # the mark is stored last, also after what is not in the log
         late = run.closed and found.archived_seq and not found.closed
         late_seq = found.entries[-1].seq if late else 0
-        return Loaded(run, [*gone, *missing], saved, late_seq)
+        return Loaded(run, [*gone, *missing], saved, late_seq, refused)
 
     async def _done(self, command: Command) -> bool:
         """Whether what a command is to bring about in another run shows there."""
@@ -145,3 +153,8 @@ class Loader:
     async def drop(self, run_id: str) -> None:
         """Remove a run's snapshot."""
         await self._snapshots.delete(run_id)
+
+
+def no_room(run: Run, subject: str) -> bool:
+    """Whether a fact of that subject is a signal which the run does not keep."""
+    return _SIGNAL in subject and run.status == RUNNING and signals.full(run)

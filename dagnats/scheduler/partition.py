@@ -52,8 +52,8 @@ from dagnats.scheduler.effects import (
 )
 from dagnats.scheduler.entities import Entities, is_entity
 from dagnats.scheduler.gates import left
-from dagnats.scheduler.letters import poison_letter, unsendable_letter
-from dagnats.scheduler.loading import Loader
+from dagnats.scheduler.letters import poison_letter, refused_letters, unsendable_letter
+from dagnats.scheduler.loading import Loader, no_room
 from dagnats.scheduler.lookout import Lookout
 from dagnats.scheduler.perform import Performer
 from dagnats.scheduler.reconciler import Reconciler
@@ -207,6 +207,8 @@ class Partition:
             return
         before = slot.run
         event = await self._loader.prepared(before, event)
+        refused = [delivery] if no_room(before, delivery.subject) else []
+        batch.first.extend(refused_letters(run_id, refused))
         slot.run, commands = advance(before, event)
         if before.armed_ms and slot.run.closed:
             batch.armed.append(run_id)
@@ -238,6 +240,7 @@ class Partition:
             return None
         slot = self._runs[run_id] = Slot(loaded.run, now, loaded.saved_facts)
         await self._collect(slot, loaded.missing, batch)
+        batch.first.extend(refused_letters(run_id, loaded.refused))
         if loaded.late_seq:
             batch.appends.append(await self._performer.closed_again(loaded.run, loaded.late_seq))
         if loaded.run.closed:  # whoever closed it may not have come to cleaning up

@@ -7,11 +7,12 @@ import pytest
 from msgspec import Raw
 
 from dagnats.core.entities import TriggerFired, TriggerSet
-from dagnats.core.events import CancelRequested, Fact, RunContinued, RunStarted
+from dagnats.core.events import CancelRequested, Fact, RunContinued, RunStarted, SignalReceived
 from dagnats.core.model import Limit, Workflow
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.model import Subject, Trigger, entity_of, fired_run_id
 from dagnats.errors import PublishFailed
+from dagnats.limits import SIGNALS_KEPT_MAX
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.mischief import Fault, Harmless
 from dagnats.memory.outside import Memory
@@ -99,6 +100,29 @@ async def test_the_mark_is_stored_after_what_the_run_owes_others():
 
     assert deployment.stored(subjects.EVENTS, marks) == 1
     assert deployment.stored(subjects.EVENTS, "dagnats.fact.0.*.client") == 2
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_signal_too_many_is_a_dead_letter(live):
+    """Once, with the bound: also when it is folded by an owner that brings the run back into memory."""
+    deployment = Deployment()
+    owner = await deployment.owner()
+    await deployment.start(a_workflow("a"))
+    for number in range(SIGNALS_KEPT_MAX + 1):
+        await deployment.say("signal.go", SignalReceived(name="go", payload=Raw(b"%d" % number)))
+    if not live:
+        owner = await deployment.owner()
+    feed = await deployment.outside.feed(0)
+    await feed.rewind()
+    while deliveries := await feed.next(500):
+        batch = await owner.fold(deliveries)
+        await owner.store(batch)
+        await owner.acknowledge(batch, feed)
+
+    [letter] = deployment.world.streams[subjects.DEAD].matching("dagnats.dead.poison.run.>")
+    assert str(SIGNALS_KEPT_MAX) in letter.payload.decode()
+    headers = dict(deployment.world.streams[subjects.DEAD].headers_of(letter))
+    assert f"keeps {SIGNALS_KEPT_MAX:,} signals" in headers[f"{subjects.DLQ_PREFIX}Error"]
 
 
 async def test_a_cancellation_of_what_never_began_is_no_dead_letter():
