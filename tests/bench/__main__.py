@@ -99,8 +99,9 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
             many = [output_of(*load, "chain-5", PAYLOAD, str(runs), "1000") for _ in range(repeat)]
             loop = output_of(*load, "spin", "100", "5", "1")
             loops = output_of(*load, "spin", "50", "20", "20")
-        tokens = output_of("-m", "tests.bench.tokens", broker.url, "10")
-        schedules = output_of("-m", "tests.bench.schedules", broker.url, "10")
+            tokens = output_of("-m", "tests.bench.tokens", broker.url, "10")
+            gates = output_of("-m", "tests.bench.gates", broker.url, str(runs))
+            schedules = output_of("-m", "tests.bench.schedules", broker.url, "10")
     finally:
         broker.remove()
     return {
@@ -110,6 +111,7 @@ def engine(runs: int, repeat: int) -> dict[str, float]:
         "ms_per_iteration": loop["ms_p50"] / 100,
         "iterations_per_s": loops["runs_per_s"] * 50,
         **{f"tokens_{name}": value for name, value in tokens.items()},
+        **{f"gates_{name}": value for name, value in gates.items()},
         **{f"schedules_{name}": value for name, value in schedules.items()},
     }
 
@@ -153,6 +155,16 @@ def main() -> None:
         say("10 token streams of 200/s, p50", ours["tokens_many_ms_p50"], "ms"),
         say("the same, p99", ours["tokens_many_ms_p99"], "ms"),
         say("chunks emitted in a tight loop", ours["tokens_chunks_per_s"], "chunks/s"),
+        say("steps without a limit, one at a time", ours["gates_free_ms"], "ms"),
+        say("the same at a gate where nobody waits", ours["gates_alone_ms"], "ms",
+            ratio_to_free=round(ours["gates_alone_ms"] / ours["gates_free_ms"], 2)),
+        say("steps without a limit, 1,000 in flight", ours["gates_free_per_s"], "runs/s"),
+        say("one hot gate of 100 places, 1,000 in flight", ours["gates_hot_per_s"], "grants/s",
+            ratio_to_free=round(ours["gates_hot_per_s"] / ours["gates_free_per_s"], 2)),
+        say("1,000 keys at one gate", ours["gates_keyed_per_s"], "grants/s",
+            ratio_to_free=round(ours["gates_keyed_per_s"] / ours["gates_free_per_s"], 2)),
+        say("fairness between 10 tenants with 1 to 10 times as much to do", ours["gates_jain"], "Jain's index"),
+        say("a rate of 50/s, over 60 s", ours["gates_rate"], "of the rate"),
         say("100 schedules of one second, lateness p50", ours["schedules_ms_p50"], "ms"),
         say("the same, p99", ours["schedules_ms_p99"], "ms"),
         say("pure fold, chain of 5", fold(5), "events/s"),

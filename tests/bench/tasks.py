@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from dagnats import AgentContext, App, Context, Continue, WorkflowBuilder
+from dagnats import AgentContext, App, Concurrency, Context, Continue, Rate, WorkflowBuilder
 
 app = App("bench")
 
@@ -42,3 +42,29 @@ def chain(steps: int) -> WorkflowBuilder:
 
 app.add(chain(5).build())
 app.add(chain(10).build())
+
+
+@app.task(concurrency=100)
+async def hot(value: str) -> str:
+    """One gate that everybody asks."""
+    return value
+
+
+@app.task(concurrency=5, key="input.tenant")
+async def keyed(order: dict[str, str]) -> str:
+    """A limit for each of many tenants, at one gate."""
+    return order["tenant"]
+
+
+@app.task(concurrency=[Concurrency(8), Concurrency(1_000, key="input.tenant")])
+async def fair(_order: dict[str, str]) -> float:
+    """Few places, for which tenants compete; when it ran."""
+    began = time.time()
+    await asyncio.sleep(0.04)
+    return began
+
+
+@app.task(rate=Rate("50/s", burst=1))
+async def paced(_value: str) -> float:
+    """So many in a second; when it ran."""
+    return time.time()
