@@ -130,7 +130,7 @@ def test_counts(many):
 
     assert cli("run", "count", "--json").json == {
         "total": RUNS, "running": 625, "completed": 625, "failed": 625, "cancelled": 625,
-        "compensated": 0, "compensate_failed": 0, "continued": 0,
+        "compensated": 0, "compensate_failed": 0, "continued": 0, "budget_exceeded": 0,
     }  # fmt: skip
     assert cli("run", "count", "--workflow", "rare", "--json").json["total"] == 5
     assert cli("run", "count", "--status", "failed").out.strip() == "625 runs: 625 failed"
