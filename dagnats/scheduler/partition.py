@@ -210,7 +210,7 @@ class Partition:
         refused = [delivery] if no_room(before, delivery.subject) else []
         batch.first.extend(refused_letters(run_id, refused))
         slot.run, commands = advance(before, event)
-        if before.armed_ms and slot.run.closed:
+        if slot.run.closed and (before.armed_ms or slot.run.opened):
             batch.armed.append(run_id)
         await self._collect(slot, commands, batch)
 
