@@ -53,7 +53,7 @@ def test_hostile_worlds(case):
 
 
 def test_worlds_that_were_lost_once():
-    """A run was opened again before the batch that had closed it was acknowledged: its timer, old or new, was mistaken."""
+    """Runs that were opened again before the batch that had closed them was acknowledged: their timers."""
     play(5210)
     play(163)
 
