@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -85,7 +86,11 @@ def _goes_on(slot: Slot | None) -> bool:
 
 
 class Batch(Struct):
-    """What some deliveries caused: effects, then ``first``, then the rest; at last the acknowledgement."""
+    """What some deliveries caused: effects, then ``first``, then the rest; at last the acknowledgement.
+
+    Batches are stored side by side, and acknowledged in order. ``in_turn`` are messages that must not overtake those
+    of the batches before: the closing marks of runs that were opened again, of which the last one counts.
+    """
 
     last: Delivery
     appends: list[Append] = []
@@ -96,6 +101,7 @@ class Batch(Struct):
     armed: list[str] = []
     slots: list[Slot] = []
     kept: list[Keep] = []
+    in_turn: list[Append] = []
 
     def put(self, deeds: Iterable[Append | Effect]) -> None:
         """What is to be done, each in its place."""
@@ -255,9 +261,13 @@ class Partition:
         slot.uncommitted += 1
         batch.slots.append(slot)
         for command in commands:
-            batch.put(await self._performer.deeds(slot.run, command))
+            deeds = await self._performer.deeds(slot.run, command)
             if isinstance(command, CloseRun):
                 batch.closed.append(slot.run)
+            if isinstance(command, CloseRun) and slot.run.opened:
+                batch.in_turn.extend(deed for deed in deeds if isinstance(deed, Append))
+            else:
+                batch.put(deeds)
 
     def _poison(self, delivery: Delivery, run_id: str, reason: str, batch: Batch) -> None:
         log.error(
@@ -278,12 +288,8 @@ class Partition:
         if batch.effects:
             await self._effect(batch.effects)
         for messages in (batch.first, batch.appends):
-            if not messages:
-                continue
-            try:
-                await self._outside.log.append(messages, self.fence)
-            except PayloadTooLarge:
-                await self._store_what_fits(messages)
+            if messages:
+                await self._append(messages)
 
     async def _effect(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -297,8 +303,11 @@ class Partition:
                 case LookAway():
                     await self.lookout.forget(effect.run, effect.ticket)
 
-    async def _store_what_fits(self, messages: list[Append]) -> None:
-        """Trying again would never help: what the server cannot take must not hold up the partition."""
+    async def _append(self, messages: list[Append]) -> None:
+        """Store all that the server can take: trying again would never help, and must not hold up the partition."""
+        with suppress(PayloadTooLarge):
+            await self._outside.log.append(messages, self.fence)
+            return
         for message in messages:
             try:
                 await self._outside.log.append([message], self.fence)
@@ -308,7 +317,9 @@ class Partition:
                 await self._outside.log.append([letter], self.fence)
 
     async def acknowledge(self, batch: Batch, feed: FactFeed) -> None:
-        """Let go of a stored batch: tell who must know, acknowledge, and retire what has ended."""
+        """Let go of a stored batch, in its turn: tell who must know, acknowledge, and retire what has ended."""
+        if batch.in_turn:
+            await self._append(batch.in_turn)
         for slot in batch.slots:
             slot.uncommitted -= 1
             grown = slot.run.facts - slot.saved_facts >= SNAPSHOT_EVERY_FACTS * _BUSY
