@@ -10,11 +10,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from dagnats.core.events import BudgetRaised, RetryRequested, RunStarted
+from dagnats.core.model import Usage
 from dagnats.core.state import RUNNING, StepError
 from dagnats.errors import CodecError
 from dagnats.limits import ARCHIVE_PART_BYTES
@@ -23,6 +25,8 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact, run_of
 from dagnats.wire.messages import ClosedMark
 
+TENANT: Final = "tenant"  # the key of a run's metadata that says for whom it is
+
 _mark = msgspec.json.Decoder(ClosedMark)
 _entries = msgspec.msgpack.Decoder(list[Entry])
 
@@ -30,7 +34,8 @@ _entries = msgspec.msgpack.Decoder(list[Entry])
 class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the archive says of a run. ``parts`` are where its history is; it goes up to ``last_seq`` of the log.
 
-    Of several records of a run the one that goes furthest counts. Times are the log's, Unix milliseconds.
+    Of several records of a run the one that goes furthest counts. Times are the log's, Unix milliseconds. ``usage`` is
+    what its handlers had reported when it ended, by model, for the ``tenant`` of its metadata.
     """
 
     run: str
@@ -43,6 +48,8 @@ class Record(Struct, frozen=True, kw_only=True, omit_defaults=True):
     closed_ms: int
     tags: tuple[str, ...] = ()
     error: StepError | None = None
+    tenant: str = ""
+    usage: dict[str, Usage] = {}
 
 
 class History(Struct, frozen=True):
@@ -181,14 +188,15 @@ async def unpacked(outside: Outside, record: Record) -> list[Entry]:
 def described(entries: list[Entry], mark: ClosedMark, parts: tuple[int, ...]) -> Append:
     """The record of a history that is stored in these parts."""
     first = next((each for each in entries if starts(each)), entries[0])
-    tags: tuple[str, ...] = ()
+    tags, tenant = (), ""
     with suppress(CodecError):
         fact = event_of(first).fact
-        tags = fact.tags if isinstance(fact, RunStarted) else ()
+        if isinstance(fact, RunStarted):
+            tags, tenant = fact.tags, fact.metadata.get(TENANT, "")
     run, last_seq = run_of(first.subject), entries[-1].seq
     record = Record(
         run=run, workflow=mark.workflow, status=mark.status, last_seq=last_seq, parts=parts,
         created_ms=first.at_ms, started_ms=mark.started_ms, closed_ms=mark.closed_ms, tags=tags,
-        error=mark.error,
+        error=mark.error, tenant=tenant, usage=mark.usage,
     )  # fmt: skip
     return Append(subjects.archived(run), encode(record), f"{run}:archived:{last_seq}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dagnats import archive
 from dagnats.core.events import RunStarted
@@ -29,6 +30,8 @@ from dagnats.ports import Entry, Outside
 from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, run_of
 from dagnats.wire.messages import ClosedMark
+
+Start = tuple[Entry, RunStarted]
 
 _PREFIX_MIN = 8
 _NAMED_MAX = 5
@@ -103,13 +106,12 @@ async def runs(
     if not 1 <= limit <= LIST_MAX:
         raise InvalidInput(f"a list has 1 to {LIST_MAX} entries, not {limit}")
     plain = not (workflow or status or since_ms)
-    wanted, seen = _Wanted(workflow, status, since_ms), set[str]()
+    wanted, logged = _Wanted(workflow, status, since_ms), Logged()
     rows: list[RunRow] = []
     matching = looked_at = 0
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
-            seen.update(run_of(entry.subject) for entry in page)
-            begun = starts(page, workflow)
+            begun = logged.starts(page, workflow)
             kept = await _rows(outside, begun if status else begun[: limit - len(rows)], status)
             rows += kept[: limit - len(rows)]
             matching += len(kept) if status else len(begun)
@@ -119,7 +121,7 @@ async def runs(
             ):
                 break
         else:
-            return await _with_archived(outside, seen, rows, matching, limit, wanted)
+            return await _with_archived(outside, logged, rows, matching, limit, wanted)
     total = max(await outside.log.count(subjects.STARTS), matching) if plain else None
     return Listing(
         runs=rows, total=total, returned=len(rows), truncated=total is None or total > len(rows)
@@ -133,35 +135,72 @@ class _Wanted(Struct, frozen=True):
     status: str
     since_ms: int
 
-    def takes(self, record: archive.Record) -> bool:
-        return (
-            self.workflow in ("", record.workflow)
-            and self.status in ("", record.status)
-            and record.created_ms >= self.since_ms
-        )
+    def takes(self, row: RunRow) -> bool:
+        return self.workflow in ("", row.workflow) and self.status in ("", row.status)
 
 
-async def _archived(
-    outside: Outside, seen: set[str], wanted: _Wanted
-) -> AsyncGenerator[list[RunRow], None]:
-    """Archived runs that match, each once, in pages; those that are in the log still are left out."""
-    async with aclosing(archive.newest(outside, wanted.since_ms)) as pages:
+class Logged:
+    """What the log was seen to have: runs with their starts, and runs that only something later is known of."""
+
+    def __init__(self) -> None:
+        self.runs: set[str] = set()
+        self.later: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def starts(self, page: list[Entry], workflow: str) -> list[Start]:
+        """The starts among the messages of clients, of one workflow or of all."""
+        found: list[Start] = []
+        for entry in page:
+            run = run_of(entry.subject)
+            try:
+                fact = event_of(entry).fact
+            except CodecError:
+                continue
+            if not isinstance(fact, RunStarted):
+                self.later.add(run)
+                continue
+            self.runs.add(run)
+            if not workflow or fact.workflow == workflow:
+                found.append((entry, fact))
+        return found
+
+
+async def archived(
+    outside: Outside, logged: Logged, since_ms: int = 0
+) -> AsyncGenerator[list[tuple[archive.Record, ClosedMark | None]], None]:
+    """Archived runs that started since then, each once, in pages, without those that begin in the log.
+
+    With the last mark of those that have gone on in the log since.
+    """
+    async with aclosing(archive.newest(outside, since_ms)) as pages:
         async for page in pages:
-            new = [each for each in page if each.run not in seen]
-            seen.update(each.run for each in new)
-            yield [_row_of(each) for each in {each.run: each for each in new[::-1]}.values()
-                   if wanted.takes(each)][::-1]  # fmt: skip
+            new = {each.run: each for each in page[::-1] if each.run not in logged.runs}
+            logged.runs.update(new)
+            marks = await _marks(outside, [run for run in new if run in logged.later])
+            records = [each for each in reversed(new.values()) if each.created_ms >= since_ms]
+            yield [(each, marks.get(each.run)) for each in records]
+
+
+async def _archived_rows(
+    outside: Outside, logged: Logged, wanted: _Wanted
+) -> AsyncGenerator[list[RunRow], None]:
+    async with aclosing(archived(outside, logged, wanted.since_ms)) as pages:
+        async for page in pages:
+            rows = [_row_of(record, mark) for record, mark in page]
+            yield [row for row in rows if wanted.takes(row)]
 
 
 async def _with_archived(
-    outside: Outside, seen: set[str], rows: list[RunRow], matching: int, limit: int, wanted: _Wanted
+    outside: Outside, logged: Logged, rows: list[RunRow], matching: int, limit: int, wanted: _Wanted
 ) -> Listing:
     """The list goes on with runs that left the log; it stops counting after so many."""
-    async with aclosing(_archived(outside, seen, wanted)) as pages:
+    async with aclosing(_archived_rows(outside, logged, wanted)) as pages:
         async for page in pages:
             rows += page[: limit - len(rows)]
             matching += len(page)
-            if len(rows) == limit and matching > limit and len(seen) >= LIST_COUNTED_MAX:
+            if len(rows) == limit and matching > limit and len(logged) >= LIST_COUNTED_MAX:
                 return Listing(runs=rows, total=None, returned=limit, truncated=True)
     return Listing(runs=rows, total=matching, returned=len(rows), truncated=matching > len(rows))
 
@@ -176,14 +215,13 @@ async def count(
     """
     _check_status(status)
     tally: dict[str, int] = dict.fromkeys(STATES, 0)
-    seen: set[str] = set()
+    logged = Logged()
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
-            seen.update(run_of(entry.subject) for entry in page)
-            for row in await _rows(outside, starts(page, workflow), status):
+            for row in await _rows(outside, logged.starts(page, workflow), status):
                 tally[row.status] += 1
     wanted = _Wanted(workflow, status, since_ms)
-    async with aclosing(_archived(outside, seen, wanted)) as pages:
+    async with aclosing(_archived_rows(outside, logged, wanted)) as pages:
         async for page in pages:
             for row in page:
                 tally[row.status] += 1
@@ -195,33 +233,20 @@ def _check_status(status: str) -> None:
         raise InvalidInput(f'no run is ever "{status}"; states: {", ".join(STATES)}')
 
 
-Start = tuple[Entry, RunStarted]
-
-
-def starts(page: list[Entry], workflow: str) -> list[Start]:
-    """The starts among the messages of clients, of one workflow or of all."""
-    found: list[Start] = []
-    for entry in page:
-        try:
-            fact = event_of(entry).fact
-        except CodecError:
-            continue
-        if isinstance(fact, RunStarted) and (not workflow or fact.workflow == workflow):
-            found.append((entry, fact))
-    return found
-
-
 async def closing_marks(outside: Outside, ids: list[str]) -> dict[str, ClosedMark]:
-    """How runs have ended, of those that have."""
+    """How runs have ended, of those that have: not those that were opened again."""
+    marks = await _marks(outside, ids)
+    return {run: mark for run, mark in marks.items() if mark.status != RUNNING}
+
+
+async def _marks(outside: Outside, ids: list[str]) -> dict[str, ClosedMark]:
+    """The last mark that the log has of each run."""
     wanted = [
         subjects.mark(subjects.partition_of(run, outside.log.partitions), run, "closed")
         for run in ids
     ]
-    return {
-        run_of(entry.subject): mark
-        for entry in await outside.log.last_of(wanted)
-        if (mark := _mark.decode(entry.payload)).status != RUNNING  # it was opened again
-    }
+    found = await outside.log.last_of(wanted)
+    return {run_of(entry.subject): _mark.decode(entry.payload) for entry in found}
 
 
 async def _rows(outside: Outside, begun: list[Start], status: str) -> list[RunRow]:
@@ -247,7 +272,18 @@ def _row(run: str, entry: Entry, fact: RunStarted, mark: ClosedMark | None) -> R
     )
 
 
-def _row_of(record: archive.Record) -> RunRow:
+def _row_of(record: archive.Record, mark: ClosedMark | None) -> RunRow:
+    """An archived run, or what has become of it since."""
+    if mark is not None and mark.status == RUNNING:
+        return RunRow(
+            run_id=record.run,
+            workflow=record.workflow,
+            status=RUNNING,
+            created_at=text_of_time(record.created_ms),
+            tags=record.tags,
+        )
+    if mark is not None:
+        record = replace(record, status=mark.status, closed_ms=mark.closed_ms, error=mark.error)
     return RunRow(
         run_id=record.run,
         workflow=record.workflow,
@@ -257,7 +293,7 @@ def _row_of(record: archive.Record) -> RunRow:
         duration_ms=record.closed_ms - record.started_ms,
         error=view_error(record.error),
         tags=record.tags,
-        archived=True,
+        archived=mark is None,
     )
 
 

@@ -12,17 +12,18 @@ from typing import Final
 from msgspec import Struct
 
 from dagnats import listing, reading
+from dagnats.archive import TENANT
 from dagnats.core.budgets import usd_of
-from dagnats.core.events import RunStarted
 from dagnats.core.model import NOTHING_USED, Usage
+from dagnats.core.state import RUNNING
 from dagnats.errors import InvalidInput
 from dagnats.ports import Outside
 from dagnats.registry import Registry
 from dagnats.wire import subjects
 from dagnats.wire.codec import run_of
+from dagnats.wire.messages import ClosedMark
 
 BY: Final = ("workflow", "model", "tenant", "run")
-TENANT: Final = "tenant"  # the key of a run's metadata that says for whom it is
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
@@ -47,34 +48,56 @@ async def usage(
     if by not in BY:
         raise InvalidInput(f"usage by {by!r}: use one of {', '.join(BY)}")
     sums: dict[str, tuple[int, Usage]] = {}
-    async with aclosing(_runs(outside, registry, workflow, since_ms)) as found:
-        async for run_id, start, models in found:
-            for model, used in models.items():
-                own = {"model": model, "workflow": start.workflow, "run": run_id}
-                name = own.get(by, start.metadata.get(TENANT, ""))
+    async with aclosing(_spenders(outside, registry, workflow, since_ms)) as found:
+        async for each in found:
+            for model, used in each.usage.items():
+                name = model if by == "model" else getattr(each, by)
                 runs, before = sums.get(name, (0, NOTHING_USED))
-                first = by == "model" or model == next(iter(models))
+                first = by == "model" or model == next(iter(each.usage))
                 sums[name] = (runs + first, before + used)
     rows = [_row(name, runs, used) for name, (runs, used) in sums.items()]
     return sorted(rows, key=lambda row: (-row.usd, -row.input_tokens - row.output_tokens, row.name))
 
 
-async def _runs(
+class _Spender(Struct, frozen=True):
+    """A run, for whom it is, and what it has used of which model."""
+
+    run: str
+    workflow: str
+    tenant: str
+    usage: dict[str, Usage]
+
+
+async def _spenders(
     outside: Outside, registry: Registry, workflow: str, since_ms: int
-) -> AsyncGenerator[tuple[str, RunStarted, dict[str, Usage]]]:
-    """Each run, and what it has used of which model."""
+) -> AsyncGenerator[_Spender]:
+    """The runs of the log, then those of the archive."""
+    logged = listing.Logged()
     async with aclosing(outside.log.newest(subjects.STARTS, since_ms)) as pages:
         async for page in pages:
-            starts = listing.starts(page, workflow)
+            starts = logged.starts(page, workflow)
             ids = [run_of(entry.subject) for entry, _ in starts]
             marks = await listing.closing_marks(outside, ids)
-            for run_id, (_, start) in zip(ids, starts, strict=True):
-                mark = marks.get(run_id)
-                if mark is not None:
-                    yield run_id, start, mark.usage
-                else:  # it is under way: only its history knows
-                    run = (await reading.read_run(outside, registry, run_id)).run
-                    yield run_id, start, run.models
+            for run, (_, start) in zip(ids, starts, strict=True):
+                used = await _used(outside, registry, run, marks.get(run))
+                yield _Spender(run, start.workflow, start.metadata.get(TENANT, ""), used)
+    async with aclosing(listing.archived(outside, logged, since_ms)) as pages:
+        async for page in pages:
+            for record, mark in page:
+                if workflow in ("", record.workflow):
+                    used = (
+                        await _used(outside, registry, record.run, mark) if mark else record.usage
+                    )
+                    yield _Spender(record.run, record.workflow, record.tenant, used)
+
+
+async def _used(
+    outside: Outside, registry: Registry, run: str, mark: ClosedMark | None
+) -> dict[str, Usage]:
+    """What a run has used: its closing mark says so; of one that is under way only its history knows."""
+    if mark is not None and mark.status != RUNNING:
+        return mark.usage
+    return (await reading.read_run(outside, registry, run)).run.models
 
 
 def _row(name: str, runs: int, used: Usage) -> UsageRow:

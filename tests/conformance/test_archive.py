@@ -288,6 +288,33 @@ async def test_lists_go_on_with_archived_runs(outside, other, run):
     assert (await runs(other, workflow=workflow, status="failed")).runs == []
 
 
+async def test_lists_know_archived_runs_that_go_on(outside, other, run):
+    """An archived run that was opened again is listed as what it is now; a late fact alone changes nothing."""
+    workflow = unique("flow")
+    start = msgspec.structs.replace(STARTED, workflow=workflow)
+    place = subjects.mark(place_of(outside, run), run, "closed")
+
+    async def state() -> list[tuple[str, str]]:
+        return [(row.run_id, row.status) for row in (await runs(other, workflow=workflow)).runs]
+
+    async def mark(status: str, epoch: int = 0) -> None:
+        ended = ClosedMark(status=status, workflow=workflow, epoch=epoch, started_ms=1, closed_ms=5)
+        await outside.log.append([Append(place, encode(ended))])
+
+    await outside.log.append([fact(outside, run, start)])
+    await mark("failed")
+    await moved(outside, run)
+    await outside.log.append([fact(outside, run, CancelRequested())])
+    assert await state() == [(run, "failed")]
+    await outside.log.append([fact(outside, run, RetryRequested(epoch=1))])
+    await mark("running", 1)
+    assert await state() == [(run, "running")]
+    assert (await Client(other).count(workflow=workflow)).running == 1
+    assert (await runs(other, workflow=workflow, status="failed")).runs == []
+    await mark("completed", 1)
+    assert await state() == [(run, "completed")]
+
+
 async def test_a_long_history_is_kept_in_parts(outside, run):
     """What no message can hold is in several."""
     before = await ended(outside, run)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dagnats import App, Client, RunFailed, archive
+from dagnats import AgentContext, App, Budget, BudgetExceeded, Client, Continue, RunFailed, archive
 from dagnats.core.state import COMPLETED
 from dagnats.errors import RunAlreadyStarted, SignalRefused
 from dagnats.limits import OFFLOAD_SIZE_BYTES
@@ -46,6 +46,12 @@ def made() -> App:
         await state["held"].wait()
         return n
 
+    @app.agent_loop(max_iterations=5, budget=Budget(tokens=10))
+    async def spend(ctx: AgentContext[int], tokens: int) -> int | Continue[int]:
+        await ctx.report_usage(input_tokens=tokens, usd=0.5, model="m")
+        turns = (ctx.checkpoint or 0) + 1
+        return turns if turns == 3 else Continue(turns)
+
     @app.workflow
     def sum_of(a: int, b: int):
         return add(add(a, b), 1)
@@ -80,6 +86,30 @@ async def archiving(retention: Retention = NOW, **options) -> AsyncIterator[Depl
         for workflow in d.app.workflows().values():
             await d.client.register(workflow)
         yield d
+
+
+async def test_a_budget_is_raised_and_counted_in_the_archive():
+    """The run goes on from its checkpoint; what was used is added up wherever the run is."""
+    async with archiving() as d:
+        handle = await d.client.start("spend", 6, metadata={"tenant": "acme"})
+        with pytest.raises(BudgetExceeded):
+            await handle.result(10)
+        await archived(d, handle.run_id)
+        for by, name in (("model", "m"), ("tenant", "acme"), ("run", handle.run_id)):
+            [row] = await d.client.usage(by=by)
+            assert (row.name, row.runs, row.reports, row.input_tokens, row.usd) == (
+                name,
+                1,
+                2,
+                12,
+                1,
+            )
+        assert await d.client.usage(workflow="other") == []
+        await handle.raise_budget(tokens=10, by="ada")
+        assert await handle.result(10) == 3
+        await archived(d, handle.run_id)
+        [row] = await d.client.usage()
+        assert (row.name, row.runs, row.input_tokens) == ("spend", 1, 18)
 
 
 async def archived(d: Deployment, run: str) -> None:
