@@ -50,7 +50,7 @@ class BudgetLeft:
         if allowance.until_ms:
             seconds = (allowance.until_ms - now_ms) / 1_000
             self.wall = seconds if self.wall is None else min(self.wall, seconds)
-        self.low = self.low or core.soft(allowance, used, now_ms)
+        self.low = self.low or core.low(allowance, used, now_ms)
         self.exceeded = self.exceeded or bool(core.exceeded(bounds, used))
 
     def __repr__(self) -> str:
@@ -68,7 +68,7 @@ class MeteredDoors(OperationDoors, Protocol):
         ...
 
 
-class Spending:
+class Reports:
     """What one execution of a handler uses: its reports, numbered, and stored in order."""
 
     def __init__(self, message: TaskMessage, door: MeteredDoors) -> None:
@@ -151,7 +151,7 @@ class Metered(Operations):
         self, message: TaskMessage, doors: MeteredDoors, now_ms: Callable[[], float]
     ) -> None:
         super().__init__(message, doors)
-        self._spending = Spending(message, doors)
+        self._reports = Reports(message, doors)
         self._now_ms = now_ms
         self._warned = False
 
@@ -161,7 +161,7 @@ class Metered(Operations):
 
         As it was when this execution was handed out, less what it has reported itself since.
         """
-        return self._spending.left(self._now_ms())
+        return self._reports.left(self._now_ms())
 
     def report_usage(
         self, *, input_tokens: int = 0, output_tokens: int = 0, usd: float = 0, model: str = ""
@@ -176,11 +176,11 @@ class Metered(Operations):
             InvalidInput: what was used is no amount.
         """
         over = self.budget.exceeded
-        fact = self._spending.fact(
+        fact = self._reports.fact(
             input_tokens=input_tokens, output_tokens=output_tokens, usd=usd, model=model
         )
         left = self.budget
         if left.exceeded or (left.low and not self._warned):
             self._warned = True
             self.log.warning("the budget is %s: %r", "used up" if left.exceeded else "low", left)
-        return self._start(self._spending.store(fact, over=over))
+        return self._start(self._reports.store(fact, over=over))

@@ -188,7 +188,7 @@ def exceeded(budget: Budget, used: Usage) -> str:
     return ""
 
 
-def soft(allowance: Allowance, used: Usage, now_ms: float) -> bool:
+def low(allowance: Allowance, used: Usage, now_ms: float) -> bool:
     """Whether more than the soft part of something is used."""
     budget = allowance.budget
     if any(
