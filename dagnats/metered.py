@@ -51,7 +51,8 @@ class BudgetLeft:
             seconds = (allowance.until_ms - now_ms) / 1_000
             self.wall = seconds if self.wall is None else min(self.wall, seconds)
         self.low = self.low or core.low(allowance, used, now_ms)
-        self.exceeded = self.exceeded or bool(core.exceeded(bounds, used))
+        if not allowance.hint:
+            self.exceeded = self.exceeded or bool(core.exceeded(bounds, used))
 
     def __repr__(self) -> str:
         names = ("usd", "tokens", "wall", "iterations")

@@ -111,15 +111,14 @@ def _answered(draft: Draft, fact: Answer) -> None:
 
 
 def used(draft: Draft, fact: UsageReported | ChildReported) -> None:
-    """Something was used: it counts as long as no other ticket of the step is in force, even when the run is over."""
+    """Something was used: it counts even when the run is over. Of a handler, until another ticket is in force."""
     position = draft.graph.index.get(step_of_ticket(fact.ticket))
     if position is None or position >= len(draft.run.steps):
         return
     node, state = draft.graph.nodes[position], draft[position]
-    if fact.ticket != ticket_text(node.step.id, state):
-        return
     if isinstance(fact, UsageReported):
-        spending.reported(draft, node, fact)
+        if fact.ticket == ticket_text(node.step.id, state):
+            spending.reported(draft, node, fact)
     elif node.step.kind == "sub_workflow":
         spending.child_reported(draft, node, fact)
 

@@ -146,12 +146,16 @@ def together(first: Budget | None, more: Budget) -> Budget:
 
 
 class Allowance(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A budget as it stands: of the loop at ``step``, or of the run; ``used`` of it, its time over at ``until_ms``."""
+    """A budget as it stands: of the loop at ``step``, or of the run; ``used`` of it, its time over at ``until_ms``.
+
+    ``hint``: it is another run's, as it stood when this one began; that run keeps it.
+    """
 
     budget: Budget
     used: Usage = NOTHING_USED
     until_ms: int = 0
     step: str = ""
+    hint: bool = False
 
 
 def loop_budget(step: Step, raised: Mapping[str, Budget]) -> Budget | None:
@@ -160,8 +164,10 @@ def loop_budget(step: Step, raised: Mapping[str, Budget]) -> Budget | None:
     return raised_by(own, raised.get(step.id)) if own else None
 
 
-def allowances(run: Run, graph: Graph, states: States, position: int) -> list[Allowance]:
-    """The budgets that count what a step uses: those of the loops it belongs to, and the run's."""
+def allowances(
+    run: Run, graph: Graph, states: States, position: int, *, hints: bool = False
+) -> list[Allowance]:
+    """The budgets that count what a step uses: those of the loops it belongs to, the run's, as a hint the parent's."""
     found: list[Allowance] = []
     while position != NOWHERE:
         node, state = graph.nodes[position], states[position]
@@ -176,6 +182,9 @@ def allowances(run: Run, graph: Graph, states: States, position: int) -> list[Al
     if run.budget is not None:
         own = raised_by(run.budget, run.raised.get(""))
         found.append(Allowance(budget=own, used=run.spent, until_ms=run.wall_due_ms))
+    if hints and run.cap is not None:
+        until = run.started_ms + run.cap.wall_ms if run.cap.wall_ms else 0
+        found.append(Allowance(budget=run.cap, used=run.spent, until_ms=until, hint=True))
     return found
 
 
@@ -217,7 +226,7 @@ def left(allowance: Allowance, at_ms: int) -> Budget:
 def cap_of(run: Run, graph: Graph, position: int, at_ms: int) -> Budget | None:
     """What a run may use that a step starts: the least that is left to it in each respect."""
     cap: Budget | None = None
-    for allowance in allowances(run, graph, run.steps, position):
+    for allowance in allowances(run, graph, run.steps, position, hints=True):
         cap = tightened(cap, left(allowance, at_ms))
     return cap
 

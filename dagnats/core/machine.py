@@ -125,7 +125,7 @@ def outstanding(run: Run) -> list[Command]:
         return [*commands, *_closing(run)]
     if run.detached:
         commands.append(TellParent(run.id, started=True))
-    if run.shared and run.spent != NOTHING_USED:
+    if run.cap is not None and run.spent != NOTHING_USED:
         commands.append(TellUsage(run.id, run.spent))
     if run.status == PENDING:
         return [*commands, *_watches(run, run.graph), admission.asks(run, run.graph)]

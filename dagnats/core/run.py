@@ -47,8 +47,8 @@ class Run(Struct, frozen=True, kw_only=True):
 
     ``budget`` is the run's own, ``raised`` what was added to budgets since, by step ("" for the run's). ``usage`` is
     what its own handlers reported, by model in ``models``; ``elsewhere`` what was used before it, in the runs that
-    it continues, and in its children. ``shared``: its parent is told, because its budget counts them. ``over`` is the
-    budget that is exceeded, ``wall_due_ms`` when the time of its own is over.
+    it continues, and in its children. ``cap`` is what was left to its parent, which is told what it uses. ``over`` is
+    the budget that is exceeded, ``wall_due_ms`` when the time of its own is over.
     """
 
     id: str
@@ -97,7 +97,7 @@ class Run(Struct, frozen=True, kw_only=True):
     usage: Usage = NOTHING_USED
     models: dict[str, Usage] = {}
     elsewhere: Usage = NOTHING_USED
-    shared: bool = False
+    cap: Budget | None = None
     over: Over | None = None
     wall_due_ms: int = 0
 

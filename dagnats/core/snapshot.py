@@ -63,7 +63,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage = NOTHING_USED
     models: dict[str, Usage] = {}
     elsewhere: Usage = NOTHING_USED
-    shared: bool = False
+    cap: Budget | None = None
     over: Over | None = None
     wall_due_ms: int = 0
 

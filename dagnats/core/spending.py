@@ -47,10 +47,12 @@ def begun(run: Run, graph: Graph, fact: RunStarted) -> Run:
         for name, used in fact.used.items()
         if name in graph.index
     }
+    shared = fact.cap is not None and not fact.detached and not is_trigger(fact.parent)
+    budget = replaced(own, fact.budget)
     return replace(
         run,
-        budget=tightened(replaced(own, fact.budget), fact.cap),
-        shared=fact.cap is not None and not fact.detached and not is_trigger(fact.parent),
+        budget=budget if shared else tightened(budget, fact.cap),
+        cap=fact.cap if shared else None,
         elsewhere=fact.used.get("", NOTHING_USED),
         raised=fact.raised,
         steps=run.steps.replace(steps),
@@ -93,8 +95,9 @@ def reported(draft: Draft, node: Node, fact: UsageReported) -> None:
 
 
 def child_reported(draft: Draft, node: Node, fact: ChildReported) -> None:
-    """A child used something: ``fact`` says how much in all."""
-    known = draft[node.position].usage
+    """A child used something: ``fact`` says how much in all. One that was given up may do so late."""
+    state = draft[node.position]
+    known = state.told.get(fact.ticket, NOTHING_USED)
     more = Usage(
         **{
             name: max(0, getattr(fact.usage, name) - getattr(known, name))
@@ -102,6 +105,8 @@ def child_reported(draft: Draft, node: Node, fact: ChildReported) -> None:
         }
     )
     if more != NOTHING_USED:
+        told = {**state.told, fact.ticket: known + more}
+        draft.changed[node.position] = replace(state, told=told)
         draft.run = replace(draft.run, elsewhere=draft.run.elsewhere + more)
         _count(draft, node, more)
 
@@ -110,7 +115,7 @@ def iterated(draft: Draft, node: Node, *, again: bool) -> None:
     """An agent loop has run once more; ``again``: it wants to go on."""
     if not node.step.loop:
         return
-    if not (draft.run.shared or allowances(draft.run, draft.graph, draft, node.position)):
+    if not (draft.run.cap or allowances(draft.run, draft.graph, draft, node.position)):
         return
     once = Usage(iterations=1)
     draft.run = replace(draft.run, usage=draft.run.usage + once)
@@ -262,5 +267,5 @@ def missing(run: Run, over: Over) -> int:
 def told(before: Run, after: Run) -> Iterator[TellUsage]:
     """The parent, whose budget counts it, is told what the run has used since."""
     same = before.usage is after.usage and before.elsewhere is after.elsewhere
-    if after.shared and not same:
+    if after.cap is not None and not same:
         yield TellUsage(after.id, after.spent)

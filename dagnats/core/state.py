@@ -74,8 +74,9 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     failed this one, ``caller`` in which attempt of its caller a durable call was made, ``called_by``
     the worker that waits for it.
 
-    ``usage`` is what the step has used, with all that it owns and its child; ``reports`` how many were counted
-    under the ticket in force, ``wall_due_ms`` when the time of a loop's budget is over.
+    ``usage`` is what the step has used, with all that it owns and its children; ``told`` what each child had used when
+    it last told, by its ticket; ``reports`` how many were counted under the ticket in force, ``wall_due_ms`` when the
+    time of a loop's budget is over.
     """
 
     status: str = PENDING
@@ -103,6 +104,7 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     caller: int = 0
     called_by: str = ""
     usage: Usage = NOTHING_USED
+    told: dict[str, Usage] = {}
     reports: int = 0
     wall_due_ms: int = 0
 

@@ -150,6 +150,7 @@ class Relatives:
             previous=run.id,
             chain=run.chain + 1,
             budget=budget,
+            cap=run.cap,
             used=used,
             raised=run.raised,
         )

@@ -47,7 +47,7 @@ def ticket_message(run: Run, position: int, secret: bytes, partition: int) -> Ta
         error=state.error.message if state.error else "",
         budget_warn_at=loop.budget_warn_at if loop else 0,
         budget_force_at=loop.budget_force_at if loop else 0,
-        budgets=tuple(allowances(run, run.graph, run.steps, position)),
+        budgets=tuple(allowances(run, run.graph, run.steps, position, hints=True)),
         kind=step.kind,
         calls=tuple(recorded_calls(run, state)),
         epoch=run.epoch,

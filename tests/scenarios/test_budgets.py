@@ -36,6 +36,7 @@ class Work:
 
         self.spend, self.think = spend, think
         child = WorkflowBuilder("child").task("a", task=spend).task("b", task=spend, after="a")
+        child = child.task("c", task=spend, after="b")
         parent = WorkflowBuilder("parent", budget=Budget(tokens=100)).sub_workflow("sub", "child")
         self.parent, self.child = app.add(parent.build()), app.add(child.build())
 
@@ -88,13 +89,29 @@ async def test_a_child_counts_for_its_parent():
     async with deployment(work.app) as d:
         await d.client.register(work.child)
         handle = await d.client.start(work.parent, 60)
-        assert "120 tokens used of 100 tokens" in await ended(handle)
-        assert [left for *_, left in work.ran] == [100, 40]
+        assert "tokens used of 100 tokens" in await ended(handle)
+        assert [left for *_, left in work.ran][:2] == [100, 40]
         status = await handle.status()
         child = d.client.handle(status.steps[0].child_run_id)
         await eventually(lambda: _closed(child))
-        await handle.raise_budget(tokens=200)
+        before = len(work.ran)  # the child may have begun one more step before it was stopped
+        await handle.raise_budget(tokens=400)
         assert await handle.result(20) == 60
+        assert len(work.ran) == before + 3
+        assert (await handle.status()).usage.input_tokens == 60 * len(work.ran)
+
+
+async def test_a_raise_reaches_the_children_that_are_under_way():
+    """The child began with less than it needs."""
+    work = Work()
+    work.gate.clear()
+    async with deployment(work.app) as d:
+        await d.client.register(work.child)
+        handle = await d.client.start(work.parent, 80)
+        await eventually(lambda: _used(handle, 80))
+        await handle.raise_budget(tokens=150)
+        work.gate.set()
+        assert await handle.result(20) == 80
         assert (await handle.status()).usage.input_tokens == 240
 
 

@@ -16,7 +16,7 @@ from dagnats.core.attempts import after_error, first_attempt
 from dagnats.core.commands import CancelChild, Command, StartChild
 from dagnats.core.events import ChildClosed, ChildStarted, Outcome, StepPlanned
 from dagnats.core.inputs import NULL
-from dagnats.core.model import NOTHING_USED, ChildConfig, Problem, Step
+from dagnats.core.model import ChildConfig, Problem, Step
 from dagnats.core.problems import name_problems
 from dagnats.core.reader import Reader
 from dagnats.core.scope import Scope, completed, failed, waiting
@@ -66,9 +66,7 @@ def enter(scope: Scope) -> StepState:
 def _started(scope: Scope, attempt: int) -> StepState:
     limit = scope.node.step.timeout_ms
     bound = scope.at_ms + limit if limit else 0
-    return waiting(
-        scope, attempt=attempt, since_ms=scope.at_ms, bound_ms=bound, usage=NOTHING_USED, error=None
-    )
+    return waiting(scope, attempt=attempt, since_ms=scope.at_ms, bound_ms=bound, error=None)
 
 
 def on_fact(scope: Scope, fact: Outcome | StepPlanned) -> StepState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -10,6 +11,7 @@ from dagnats.core.commands import LeaveGate, TellUsage
 from dagnats.core.definition import read_workflow, write_workflow
 from dagnats.core.events import (
     BudgetRaised,
+    ChildClosed,
     ChildReported,
     GateGranted,
     RunStarted,
@@ -89,6 +91,20 @@ def test_a_child_tells_what_it_has_used_in_all():
     assert (story.run.spent.tokens, story.run.usage.tokens) == (50, 0)
 
 
+def test_a_child_that_was_given_up_still_counts():
+    """It ends a moment later than its parent goes on."""
+    story = Story(msgspec.structs.replace(_child(), retry=retries(1)), budget=TOKENS)
+    first = story.ticket("sub")
+    story.tell(ChildReported(ticket=first, child="c", usage=Usage(reports=1, input_tokens=10)))
+    story.tell(ChildClosed(ticket=first, child="c", status="failed")).fire()
+    second = story.ticket("sub")
+    assert second != first
+    for ticket, tokens in ((second, 7), (first, 30), (second, 7)):
+        used = Usage(reports=tokens, input_tokens=tokens)
+        story.tell(ChildReported(ticket=ticket, child="c", usage=used))
+    assert story.run.spent.tokens == story.state("sub").usage.tokens == 37
+
+
 def _child():
     workflow, _ = read_workflow(
         {"name": "w", "steps": [{"id": "sub", "type": "sub_workflow", "config": {"workflow": "o"}}]}
@@ -106,7 +122,25 @@ def test_a_shared_run_tells_its_parent_and_only_then():
         )
         use(story.tell(start), "a", 5)
         found = [c.usage.tokens for c in story.commands if isinstance(c, TellUsage)]
-        assert (found, story.run.budget) == (told, cap)
+        assert (found, story.run.cap) == (told, cap)
+
+
+@pytest.mark.parametrize(("detached", "over"), [(False, False), (True, True)])
+def test_the_parent_keeps_the_budget_that_it_shares(detached, over):
+    """It may have been raised since the child began. Nobody but itself keeps what a detached child may use."""
+    story = Story("a", begin=False)
+    start = RunStarted(
+        workflow="flow",
+        definition="digest",
+        parent="p",
+        parent_ticket="s/1/0",
+        cap=TOKENS,
+        detached=detached,
+    )
+    use(story.tell(start), "a", 120)
+    assert (story.run.over is not None) is over
+    [left] = budgets.allowances(story.run, story.graph, story.run.steps, 0, hints=True)
+    assert (left.used.tokens, left.budget, left.hint) == (120, TOKENS, not detached)
 
 
 # -- being over ------------------------------------------------------------------------------------
