@@ -18,6 +18,7 @@ from dagnats.core.commands import (
     Command,
     LeaveGate,
     StartChild,
+    TellUsage,
 )
 from dagnats.core.events import ANSWERS, Answer, Event, RunStarted
 from dagnats.core.machine import advance, new_run, outstanding
@@ -30,6 +31,7 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import event_of, is_fact
 from dagnats.wire.messages import nonce
 
+_NOT_REMEMBERED = (LeaveGate, CancelChild, TellUsage)
 _SIGNAL = ".signal."  # in the subject of a fact
 
 log = logging.getLogger("dagnats.scheduler")
@@ -63,7 +65,8 @@ class Loader:
         """The run; None when the log knows no start of it.
 
         What facts from ``since_seq`` on (those that were not acknowledged) took back from gates is taken back again,
-        and so are children that were given up: a run does not remember what it no longer needs.
+        and so are children that were given up: a run does not remember what it no longer needs. Nor does one that has
+        ended remember whom it told of what was used since.
         """
         run, stored, saved = await self._from_snapshot(run_id)
         gone: list[Command] = []
@@ -77,7 +80,7 @@ class Loader:
                     refused.append(entry)
                 run, commands = await self._fold(run_id, run, entry)
                 if entry.seq >= since_seq:
-                    gone.extend(c for c in commands if isinstance(c, LeaveGate | CancelChild))
+                    gone.extend(c for c in commands if isinstance(c, _NOT_REMEMBERED))
         if run is None or run.status == UNSTARTED:
             return None
         gone = [c for c in gone if not await self._done(c)]

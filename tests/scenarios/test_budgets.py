@@ -98,7 +98,7 @@ async def test_a_child_counts_for_its_parent():
         await handle.raise_budget(tokens=400)
         assert await handle.result(20) == 60
         assert len(work.ran) == before + 3
-        assert (await handle.status()).usage.input_tokens == 60 * len(work.ran)
+        await eventually(lambda: _used(handle, 60 * len(work.ran)))
 
 
 async def test_a_raise_reaches_the_children_that_are_under_way():
@@ -113,6 +113,26 @@ async def test_a_raise_reaches_the_children_that_are_under_way():
         work.gate.set()
         assert await handle.result(20) == 80
         assert (await handle.status()).usage.input_tokens == 240
+
+
+async def test_a_report_that_comes_after_the_end_is_told_on():
+    """The child has ended, and its scheduler let go of it: its parent hears of it all the same."""
+    work = Work()
+    async with deployment(work.app) as d:
+        await d.client.register(work.child)
+        handle = await d.client.start(work.parent, 10)
+        assert await handle.result(20) == 10
+        child = (await handle.status()).steps[0].child_run_id
+        nonce = (await d.dispatch(child, "c/1/0"))["nonce"]
+        late = {
+            "type": "usage.reported",
+            "ticket": "c/1/0",
+            "nonce": nonce,
+            "n": 1,
+            "input_tokens": 5,
+        }
+        await d.forge(child, "worker", late, f"{child}/c/1/0:used:1")
+        await eventually(lambda: _used(handle, 35))
 
 
 async def _closed(handle) -> bool:
