@@ -15,6 +15,7 @@ from dagnats.core.gates.view import GateView, view_gate
 from dagnats.core.limiting import gate_id
 from dagnats.errors import CodecError, RequestError
 from dagnats.ids import new_run_id
+from dagnats.kept import kept
 from dagnats.limits import LIST_MAX
 from dagnats.ports import Append, Outside
 from dagnats.wire import subjects
@@ -39,8 +40,8 @@ async def read_gate(
 
     One that nothing ever asked is empty.
     """
-    found = await outside.documents(subjects.SNAPSHOTS).get(gate)
-    read = (stored.restore(found[0]) if found else None) or Gate(gate)
+    found = await kept(outside, subjects.SNAPSHOTS, gate)
+    read = (stored.restore(found) if found else None) or Gate(gate)
     saved = read.facts
     for entry in await outside.log.history(gate, read.seq):
         if not is_fact(entry):

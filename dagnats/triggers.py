@@ -40,6 +40,7 @@ from dagnats.errors import (
 )
 from dagnats.holding import HeldView, held_view
 from dagnats.ids import new_run_id
+from dagnats.kept import kept
 from dagnats.limits import FIRES_LISTED_MAX
 from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
@@ -106,8 +107,8 @@ async def read_trigger_state(
     seen: Callable[[Event, list[TriggerCommand]], None] | None = None,
 ) -> TriggerState:
     """A trigger by its entity; ``seen`` is called with each fact after its snapshot, and what that caused."""
-    found = await outside.documents(subjects.SNAPSHOTS).get(entity)
-    state = (restore(found[0]) if found else None) or TriggerState(entity=entity)
+    found = await kept(outside, subjects.SNAPSHOTS, entity)
+    state = (restore(found) if found else None) or TriggerState(entity=entity)
     for entry in await outside.log.history(entity, state.seq):
         if not is_fact(entry):
             continue

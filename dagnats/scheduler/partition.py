@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
+from dagnats import kept
 from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, LeaveGate
 from dagnats.core.events import (
@@ -383,12 +384,8 @@ def decode_secret(value: bytes) -> bytes:
 
 
 async def keep(outside: Outside, document: Keep) -> None:
-    """Write or remove a document. One that is too large is left out: what it is about can be folded from its log."""
-    documents = outside.documents(document.bucket)
+    """Write or remove a document."""
     if document.value is None:
-        await documents.delete(document.key)
-        return
-    try:
-        await documents.put(document.key, document.value)
-    except PayloadTooLarge as error:
-        log.warning("%s has no document: %s", document.key, error)
+        await outside.documents(document.bucket).delete(document.key)
+    else:
+        await kept.keep(outside, document.bucket, document.key, document.value)

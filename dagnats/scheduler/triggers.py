@@ -110,7 +110,8 @@ class Triggers:
             body = bytes(event.fact.definition) if slot.state.trigger else None
             saved.append(Keep(subjects.TRIGGERS, entity, body))  # the list follows the log
         held = slot.state.held.kept if slot.state.held else 0
-        if slot.state.facts - slot.saved_facts >= max(TRIGGER_SAVED_FACTS, held):
+        # Half of it: what only grows is saved each time it has doubled.
+        if slot.state.facts - slot.saved_facts >= max(TRIGGER_SAVED_FACTS, held // 2):
             slot.saved_facts = slot.state.facts
             saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
         return appends, saved

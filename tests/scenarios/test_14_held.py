@@ -234,3 +234,42 @@ async def test_debounced_events_survive_whoever_dies(broker, tmp_path, what):
         assert sorted(each["n"] for each in found) == list(range(BURST - KEYS, BURST))
 
         await nothing_more(client, KEYS)
+
+
+async def test_what_is_held_may_be_more_than_a_message_carries():
+    """It is saved all the same: who takes over folds what came since, and has every event."""
+    app, keys = an_app("many"), 2_000
+    async with deployment(app) as d:
+        await d.register({"name": "w", "steps": [{"id": "s", "task": "note"}]})
+        await d.client.set_trigger(held(Batch(1_000, timeout="5m", key="id")))
+        pad = "x" * 1_000
+        for begin in range(0, keys, 100):
+            numbers = range(begin, begin + 100)
+            events = [{"id": number, "pad": pad} for number in numbers]
+            await asyncio.gather(*(d.client.publish_event("e", event) for event in events))
+        await are_held(d.client, keys)
+        found = await d.outside.documents(subjects.SNAPSHOTS).get(entity_of("t"))
+
+        assert found is not None
+        assert b"$dagnats.blob" in found[0]
+
+        read = d.outside.log.history
+        facts: list[int] = []
+
+        async def counted(entity: str, after_seq: int = 0) -> Any:
+            entries = await read(entity, after_seq)
+            facts.append(len(entries))
+            return entries
+
+        d.outside.log.history = counted  # type: ignore[method-assign]
+        await are_held(d.client, keys)
+
+        assert facts[-1] < keys
+
+        await d.client.set_trigger(held(Batch(1_000, timeout="1s", key="id")))
+
+        async def all_started() -> bool:
+            return (await d.client.count()).total >= keys
+
+        await eventually(all_started, 60)
+        await nothing_more(d.client, keys)

@@ -358,7 +358,7 @@ async def test_an_owner_dies_while_it_starts_the_run_of_a_batch(stored):
 
 
 async def test_what_is_held_is_saved_and_read_back():
-    """A snapshot has it; one that is too large is left out, and the log has it all the same."""
+    """A snapshot has it, and the log what came since."""
     owner = Owner()
     hold = Batch(max_size=1_000, timeout_ms=MINUTE)
     await owner.begin(Trigger(id="t", workflow="w", on=Webhook("x"), hold=hold))
