@@ -16,6 +16,7 @@ from dagnats.core.entities import TriggerFired, TriggerSet
 from dagnats.core.events import Event
 from dagnats.core.model import Workflow
 from dagnats.core.triggers import fold as folding
+from dagnats.core.triggers import stored
 from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.file import KINDS, write_hold, write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
@@ -55,9 +56,9 @@ __all__ = [
 ]  # fmt: skip
 _mark = msgspec.json.Decoder(FiredMark)
 _closed = msgspec.json.Decoder(ClosedMark)
-_state = msgspec.json.Decoder(TriggerState)
 _NEEDS_EVENT: Final = (Subject, Http)
 _LOOKS: Final = 100
+_AT_ONCE: Final = 1_000  # facts that are folded without a pause
 _PAUSE_S: Final = 0.05
 
 
@@ -108,8 +109,14 @@ async def read_trigger_state(
 ) -> TriggerState:
     """A trigger by its entity; ``seen`` is called with each fact after its snapshot, and what that caused."""
     found = await kept(outside, subjects.SNAPSHOTS, entity)
-    state = (restore(found) if found else None) or TriggerState(entity=entity)
-    for entry in await outside.log.history(entity, state.seq):
+    state: TriggerState | None = None
+    for restored in stored.restore(found) if found else ():
+        state = restored
+        await asyncio.sleep(0)  # it may be much: leases are renewed meanwhile
+    state = state or TriggerState(entity=entity)
+    for number, entry in enumerate(await outside.log.history(entity, state.seq)):
+        if not number % _AT_ONCE:
+            await asyncio.sleep(0)
         if not is_fact(entry):
             continue
         try:
@@ -120,15 +127,6 @@ async def read_trigger_state(
         if seen is not None:
             seen(event, caused)
     return state
-
-
-def restore(data: bytes) -> TriggerState | None:
-    """A stored state; None when it is not one that this version can use: the log is folded instead."""
-    try:
-        found = _state.decode(data)
-    except msgspec.DecodeError:
-        return None
-    return found if found.version <= folding.VERSION else None
 
 
 class TriggerRequests:

@@ -18,6 +18,7 @@ from dagnats.core.events import CancelRequested, ChildClosed, Event, RunStarted
 from dagnats.core.schemas import schema_violation
 from dagnats.core.state import COMPLETED, FAILED
 from dagnats.core.templates import PathMissing
+from dagnats.core.triggers import stored
 from dagnats.core.triggers.envelope import run_input
 from dagnats.core.triggers.fold import (
     ArmCron,
@@ -113,7 +114,7 @@ class Triggers:
         # Half of it: what only grows is saved each time it has doubled.
         if slot.state.facts - slot.saved_facts >= max(TRIGGER_SAVED_FACTS, held // 2):
             slot.saved_facts = slot.state.facts
-            saved.append(Keep(subjects.SNAPSHOTS, entity, encode(slot.state)))
+            saved.append(Keep(subjects.SNAPSHOTS, entity, stored.save(slot.state)))
         return appends, saved
 
     async def _load(self, entity: str, since_seq: int, commands: list[Caused]) -> TriggerState:

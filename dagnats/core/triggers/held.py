@@ -142,7 +142,7 @@ class Held(Struct, omit_defaults=True):
         }
         for group in self.groups.values():
             group.due_ms = min(group.due_ms, self.now_ms)
-        self._rebuild()
+        self.rebuild()
 
     # -- the heap ----------------------------------------------------------------------------------
 
@@ -153,9 +153,10 @@ class Held(Struct, omit_defaults=True):
         group.wake_ms = due_ms
         heapq.heappush(self.dues, (due_ms, name))
         if len(self.dues) > 2 * len(self.groups) + _SPARE:
-            self._rebuild()
+            self.rebuild()
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
+        """Make the heap anew: one entry for each group."""
         for group in self.groups.values():
             group.wake_ms = group.due_ms
         self.dues = [(group.due_ms, name) for name, group in self.groups.items()]

@@ -13,6 +13,7 @@ from dagnats.core.definition import read_workflow
 from dagnats.core.entities import TriggerSet
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.model import Batch, Cron, Subject, Trigger, Webhook
+from dagnats.core.triggers.stored import restore
 from dagnats.errors import PublishFailed, TriggerNotFound
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
@@ -370,7 +371,10 @@ async def test_what_is_held_is_saved_and_read_back():
     found = await documents.get("trigger=t")
 
     assert found is not None
-    assert msgspec.json.decode(found[0])["held"]["kept"] >= 100
+    state = list(restore(found[0]))[-1]
+    assert state is not None
+    assert state.held is not None
+    assert state.held.kept >= 100
 
     owner.clock.advance(1)
     await owner.partition.park(idle_ms=0)

@@ -12,10 +12,11 @@ from msgspec import UNSET, Raw
 from dagnats.core.events import Event, Fact, TimerFired, TriggerFired, TriggerSet
 from dagnats.core.triggers import held as holding
 from dagnats.core.triggers.file import write_trigger
-from dagnats.core.triggers.fold import ArmHeld, SkipFire, StartFired, TriggerState, fold
+from dagnats.core.triggers.fold import VERSION, ArmHeld, SkipFire, StartFired, TriggerState, fold
 from dagnats.core.triggers.grouping import grouped
 from dagnats.core.triggers.held import Held
 from dagnats.core.triggers.model import Batch, Debounce, Fire, Subject, Trigger
+from dagnats.core.triggers.stored import restore, save
 from dagnats.limits import HELD_LET_GO_MAX
 
 T0 = 1_800_000_000_000
@@ -345,16 +346,38 @@ def test_batches_that_fill_up_leave_no_entries_behind():
 
 
 def test_a_state_is_saved_and_read_and_goes_on():
-    """What is held is in the snapshot; the same facts give the same."""
+    """What is held is in the snapshot, in portions; the same facts give the same. Data may hold any white space."""
     log = Log(QUIET)
-    for number in (1, 2, 1):
+    for number in range(2_500):
         log.event({"id": number})
-        log.now += 50
-    saved = msgspec.json.encode(log.state)
+    log.event({"id": 1})
+    raw = Raw(b'{"id":\n\t2}')
+    log.add(grouped(TriggerFired(key="x", kind="subject", data=raw), log.trigger, raw))
+    saved = save(log.state)
 
-    assert msgspec.json.encode(log.again()) == saved
+    assert save(log.again()) == saved
 
-    log.state = msgspec.json.decode(saved, type=TriggerState)
+    states = list(restore(saved))
+
+    assert len(states) == 4  # three portions
+    log.state = states[-1]
+    assert log.state.held is not None
+    assert list(log.state.held.groups) == [str(number) for number in range(2_500)]
+
     log.wait(1_000)
 
-    assert [data["id"] for _, data in log.starts] == [2, 1]
+    assert len(log.starts) == 2_500
+    assert {data["id"] for _, data in log.starts} == set(range(2_500))
+
+
+def test_a_state_that_cannot_be_used_is_none():
+    """Torn, or of a later version: the log is folded instead. One that holds nothing is one piece."""
+    log = Log(QUIET)
+
+    assert list(restore(save(log.state))) == [log.state]
+
+    log.event({"id": 1})
+    saved = save(log.state)
+    later = save(msgspec.structs.replace(log.state, version=VERSION + 1))
+
+    assert [list(restore(each))[-1] for each in (saved[:-1], b"", later)] == [None, None, None]
