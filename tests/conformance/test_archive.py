@@ -129,6 +129,52 @@ async def test_a_run_that_was_asked_to_go_on_stays(outside, run):
     assert await archive.find(outside, run) is None
 
 
+async def test_an_end_before_the_last_moves_nothing(outside, run):
+    """A run that ended, went on and ended again is as old as its last end."""
+    before = await ended(outside, run, status="failed")
+    await outside.log.append([
+        fact(outside, run, RetryRequested(epoch=1)), closing(outside, run, status="running", epoch=1),
+        closing(outside, run, epoch=1),
+    ])  # fmt: skip
+    owner = archiver(outside, run)
+
+    assert await owner._keep([before[-1]]) == []
+    [last] = await owner._keep([(await outside.log.history(run))[-1]])
+    assert last.run == run
+
+
+async def test_what_the_archive_has_is_not_written_again(outside, run):
+    """A power cut may leave holes in what was being removed: they must not get into the archive."""
+    before = await ended(outside, run)
+    await archiver(outside, run)._keep([before[-1]])
+    torn = [before[0], before[-1]]
+    [kept] = await archiver(Torn(outside, torn), run)._keep([before[-1]])
+
+    assert kept.last_seq == before[-1].seq
+    [record] = await records_of(outside, run)
+    assert await archive.unpacked(outside, record) == before
+
+
+class Torn:
+    """A log that lost messages in the middle of a run's."""
+
+    def __init__(self, outside, entries):
+        self._outside, self._entries = outside, entries
+        self.log = self
+
+    def __getattr__(self, name):
+        return getattr(self._outside, name, None) or getattr(self._outside.log, name)
+
+    async def history(self, run, after_seq=0):
+        """What is left."""
+        return self._entries
+
+    async def append(self, messages, fence=None):
+        """As if the ids were forgotten since."""
+        bare = [msgspec.structs.replace(each, msg_id="") for each in messages]
+        return await self._outside.log.append(bare, fence)
+
+
 class Dying:
     """A process that dies before its n-th effect; of the effects of a move each counts."""
 
