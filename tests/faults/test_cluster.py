@@ -13,7 +13,12 @@ from dagnats.wire import subjects
 from tests.faults.load import Scene, scene
 from tests.support.cluster import NODES, Cluster, leader
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(300),
+    # nats-py leaves a socket behind when a server takes the connection and never says anything.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 # How long it takes is measured elsewhere (docs/concepts/faults.md): this only says that it comes to an end.
 PROGRESS_MAX_S = 60
