@@ -125,6 +125,9 @@ RECONCILED_PER_LOOK_MAX: Final = 20  # so many of them
 
 # -- gates ---------------------------------------------------------------------------------------
 GATE_WAITING_MAX: Final = 100_000  # tickets that wait at one gate
+RATE_LATE_MAX_MS: Final = (
+    500  # so much of a late timer is made up for: the server's grain is 250 ms
+)
 GATE_CHECK_MS: Final = 120_000  # a ticket that was let through is asked after so often
 GATE_SAVED_FACTS: Final = 1_000  # a gate is saved so often, or as often as it has tickets
 LIMITS_MAX: Final = 4  # of one task or workflow

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from dagnats.core.commands import ArmTimer, CancelHolder, CheckTicket, GrantTicket, RefuseTicket
 from dagnats.core.entities import Demand, GateAsked, GateLeft
+from dagnats.core.events import TimerFired
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.stored import restore, save
-from dagnats.limits import GATE_CHECK_MS
+from dagnats.limits import GATE_CHECK_MS, RATE_LATE_MAX_MS
 from tests.support.gates import World
 
 
@@ -216,3 +217,32 @@ def test_a_rate_lets_through_at_the_first_millisecond_that_has_enough():
         if isinstance(each, GrantTicket)
     ]
     assert at == [0, 334, 668]
+
+
+def late(world: World, ms: int) -> list[int]:
+    """The armed timer fires so much later than it should; when it did, once for each grant."""
+    world.now = max(world.now, world.gate.armed_ms) + ms
+    said = world.tell(TimerFired(due_ms=world.gate.armed_ms))
+    return [world.now for each in said if isinstance(each, GrantTicket)]
+
+
+@given(st.lists(st.integers(0, 250), min_size=10, max_size=40))
+def test_timers_that_are_late_do_not_slow_a_rate_down(delays):
+    """What was due by then comes together; never more than the time since the first has allowed."""
+    world = World([{"kind": "rate", "limit": 50, "period_ms": 1_000, "burst": 1}])
+    began = world.now
+    for number in range(1_000):
+        world.ask(f"r{number}", 0, {}, 1)
+    granted = 1
+    for delay in delays:
+        granted += len(late(world, delay))
+        allowed = 1 + (world.now - began) * 50 // 1_000
+        assert allowed - 1 <= granted <= allowed
+
+
+def test_what_was_missed_for_long_is_not_made_up_for():
+    """A scheduler that was away for an hour lets through what half a second allows."""
+    world = World([{"kind": "rate", "limit": 50, "period_ms": 1_000, "burst": 1}])
+    for number in range(1_000):
+        world.ask(f"r{number}", 0, {}, 1)
+    assert len(late(world, 3_600_000)) == 1 + RATE_LATE_MAX_MS * 50 // 1_000

@@ -18,7 +18,7 @@ from dagnats.core.gates.claims import Claims
 from dagnats.core.gates.lines import Lines, Ticket, Waiting
 from dagnats.core.gates.meters import Meter, Meters, cost_of, meter_of, sound
 from dagnats.core.limiting import RUN_TICKET
-from dagnats.limits import GATE_CHECK_MS, GATE_WAITING_MAX
+from dagnats.limits import GATE_CHECK_MS, GATE_WAITING_MAX, RATE_LATE_MAX_MS
 
 GateCommand = GrantTicket | RefuseTicket | CheckTicket | CancelHolder | ArmTimer
 
@@ -34,13 +34,17 @@ class Holding(Struct):
 
 
 class Gate:
-    """One gate. ``holders``: the one that was not asked after for longest comes first."""
+    """One gate. ``holders``: the one that was not asked after for longest comes first.
+
+    ``as_of_ms`` is the moment for which rates are looked at: of a timer that came late, when it was due.
+    """
 
     def __init__(self, gate_id: str) -> None:
         self.id = gate_id
         self.seq = 0
         self.facts = 0
         self.at_ms = 0
+        self.as_of_ms = 0
         self.armed_ms = 0
         self.meters = Meters()
         self.lines = Lines()
@@ -56,7 +60,7 @@ class Gate:
             return []
         self.seq = event.seq
         self.facts += 1
-        self.at_ms = max(self.at_ms, event.at_ms)
+        self.at_ms = self.as_of_ms = max(self.at_ms, event.at_ms)
         out: list[GateCommand] = []
         self.out = out
         self._apply(event.fact)
@@ -187,7 +191,7 @@ class Gate:
         for demand in first.demands:
             meter = meter_of(demand)
             queued = meter in self.lines.stuck and meter != came_from
-            if queued or self.meters.short(meter, demand.cost, self.at_ms):
+            if queued or self.meters.short(meter, demand.cost, self.as_of_ms):
                 self.lines.stick(meter, first.line)
                 self._remind(meter, first)
                 return
@@ -202,7 +206,7 @@ class Gate:
         """There may be more of something: the lines that wait for it take turns, while it lasts."""
         first = self.lines.front(meter)
         while first is not None:
-            if self.meters.short(meter, cost_of(first.demands, meter), self.at_ms):
+            if self.meters.short(meter, cost_of(first.demands, meter), self.as_of_ms):
                 self._remind(meter, first)
                 return
             self.lines.free(meter)
@@ -221,7 +225,7 @@ class Gate:
 
     def _remind(self, meter: Meter, first: Waiting) -> None:
         """What comes with time alone is looked for when it is due."""
-        due = self.meters.due_ms(meter, cost_of(first.demands, meter), self.at_ms)
+        due = self.meters.due_ms(meter, cost_of(first.demands, meter), self.as_of_ms)
         if due and (meter not in self.waking or due < self.waking[meter]):
             self.waking[meter] = due
             heapq.heappush(self.wakes, (due, meter))
@@ -232,7 +236,9 @@ class Gate:
             due, meter = heapq.heappop(self.wakes)
             if self.waking.get(meter) == due:
                 del self.waking[meter]
+                self.as_of_ms = max(due, self.at_ms - RATE_LATE_MAX_MS)
                 self._open(meter)
+        self.as_of_ms = self.at_ms
         for key, holding in list(self.holders.items()):
             if holding.checked_ms + GATE_CHECK_MS > self.at_ms:
                 break
