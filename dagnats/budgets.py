@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from dagnats.core import budgets as core
-from dagnats.core import durations
 from dagnats.core.durations import Duration
 from dagnats.core.model import Budget as Bounds
 from dagnats.errors import DefinitionError, InvalidInput
@@ -73,6 +75,8 @@ def more_of(usd: float, tokens: int, wall: Duration | None, iterations: int) -> 
     Raises:
         InvalidInput: nothing is, or it is no amount.
     """
+    if not (usd or tokens or wall or iterations):
+        raise InvalidInput("how much more? give usd, tokens, wall or iterations")
     try:
         more = Budget(usd=usd, tokens=tokens, wall=wall, iterations=iterations)
     except DefinitionError as error:
@@ -95,13 +99,17 @@ def parsed(text: str) -> Budget:
                 f'budget {text!r}: write for example "usd=2,tokens=200000" ({known})'
             )
         given[name] = value
+    kinds: dict[str, Callable[[str], Any]] = {
+        "tokens": int, "iterations": int, "usd": float, "soft": float, "wall": str,
+    }  # fmt: skip
+    read: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            read[name] = kinds[name](value)
+        except ValueError:
+            kind = "a whole number" if kinds[name] is int else "a number"
+            raise InvalidInput(f"budget {text!r}: {name} takes {kind}, not {value!r}") from None
     try:
-        return Budget(
-            usd=float(given.get("usd", 0)),
-            tokens=int(given.get("tokens", 0)),
-            wall=durations.parse_ms(given["wall"]) / 1_000 if "wall" in given else None,
-            iterations=int(given.get("iterations", 0)),
-            soft=float(given.get("soft", BUDGET_SOFT_DEFAULT)),
-        )
-    except (ValueError, DefinitionError) as error:
+        return Budget(**read)
+    except DefinitionError as error:
         raise InvalidInput(f"budget {text!r}: {error}") from error

@@ -14,10 +14,16 @@ from dagnats.errors import BudgetExceeded, RunCancelled, RunError, RunFailed
 from dagnats.wire.messages import ClosedMark
 
 _WORDS: Final = {
+    CANCELLED: "was cancelled",
     COMPENSATE_FAILED: "failed, and could not be undone",
     COMPENSATED: "failed, and was undone",
     BUDGET_EXCEEDED: "has ended",
 }
+
+
+def words_of(status: str) -> str:
+    """How a run ended, as the end of a sentence that begins with it."""
+    return _WORDS.get(status, status)
 
 
 def ended_badly(run_id: str, mark: ClosedMark) -> RunError:
@@ -25,9 +31,11 @@ def ended_badly(run_id: str, mark: ClosedMark) -> RunError:
     reason = mark.error.message if mark.error else mark.status
     if mark.status == CANCELLED:
         why = "" if reason == CANCELLED else f": {reason}"  # nobody said why
-        return RunCancelled(f"run {run_id} was cancelled{why}", run_id=run_id, reason=reason)
+        return RunCancelled(
+            f"run {run_id} {words_of(CANCELLED)}{why}", run_id=run_id, reason=reason
+        )
     kind = BudgetExceeded if mark.status == BUDGET_EXCEEDED else RunFailed
     return kind(
-        f"run {run_id} {_WORDS.get(mark.status, mark.status)}: {reason}", run_id=run_id,
+        f"run {run_id} {words_of(mark.status)}: {reason}", run_id=run_id,
         reason=reason, failure=mark.error.failure if mark.error else "", status=mark.status,
     )  # fmt: skip

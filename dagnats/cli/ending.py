@@ -13,6 +13,7 @@ from dagnats.cli.output import emit_json, run_async
 from dagnats.cli.render import harmless
 from dagnats.client import Client
 from dagnats.core.views import ErrorView, view_error
+from dagnats.endings import words_of
 from dagnats.payloads import restore
 
 _INTERRUPTED = 130
@@ -58,9 +59,8 @@ def tell_end(how: Ended, as_json: bool) -> int:
         emit_json(how.output)
     else:
         reason = how.error.message if how.error else "no reason was given"
-        word = {"failed": "failed", "cancelled": "was cancelled"}.get(how.status, how.status)
         why = "" if reason == how.status else f": {harmless(reason)}"  # nobody said why
-        click.echo(f"dagnats: run {how.run_id} {word}{why}", err=True)
+        click.echo(f"dagnats: run {how.run_id} {words_of(how.status)}{why}", err=True)
     return 0 if completed else 1
 
 
