@@ -21,7 +21,8 @@ from dagnats.cli.output import emit_json, json_option
 from dagnats.client import Client
 from dagnats.core.durations import parse_ms
 from dagnats.declared import keep_declared
-from dagnats.errors import BrokerUnavailable, DefinitionError
+from dagnats.errors import DefinitionError
+from dagnats.jetstream.connect import patiently
 from dagnats.jetstream.outside import JetStream
 from dagnats.settings import Settings, load_settings, load_sourced
 
@@ -32,7 +33,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PARENT: Final = "DAGNATS_PARENT_PID"
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _SET_PARENT_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG, prctl(2)
-_RETRY_S: Final = 0.5
+WAITING: Final = "waiting for the NATS server"
 _RESTART_PAUSES_S: Final = (0.2, 1.0, 3.0, 10.0)
 _SAID_WHY: Final = (1, 2)  # how a command ends that cannot begin: a wrong module, a wrong setting
 _START_S: Final = 5.0
@@ -127,26 +128,22 @@ def ready_line(text: str, settings: Settings, told: Any = None) -> None:
 # -- the server ------------------------------------------------------------------------------------
 
 
-async def open_outside(settings: Settings, name: str, *, wait: bool = True) -> JetStream:
-    """Connect, wait for a server that is not there yet, and make the streams that are missing.
+async def open_outside(settings: Settings, name: str) -> JetStream:
+    """Connect, and make the streams that are missing.
 
     Raises:
-        BrokerUnavailable: nobody answers, and ``wait`` is false.
+        BrokerUnavailable: nobody answers.
         BrokerUnsuitable: the server cannot hold DagNats.
     """
     partitions = load_sourced()["partitions"]
     wanted = settings.partitions if partitions.source != "default" else None
-    while True:
-        try:
-            return await JetStream.open(
-                settings.url, name=name, partitions=wanted, replicas=settings.replicas, patient=wait,
-                access=settings.access,
-            )  # fmt: skip
-        except BrokerUnavailable as problem:
-            if not wait:
-                raise
-            log.warning("%s (trying again)", problem.message)
-            await asyncio.sleep(_RETRY_S)
+    return await JetStream.open(
+        settings.url,
+        name=name,
+        partitions=wanted,
+        replicas=settings.replicas,
+        access=settings.access,
+    )
 
 
 # -- signals ---------------------------------------------------------------------------------------
@@ -190,11 +187,24 @@ def stop_signals(act: Callable[[], object] | None = None) -> Iterator[Stopping]:
             signal.signal(number, handler)
 
 
-async def until_stopped(serve: Callable[[Stopping], Awaitable[None]]) -> None:
-    """Run a process until it ends or a signal ends it; being stopped while it waits is no error."""
+async def until_stopped(
+    serve: Callable[[Stopping], Awaitable[None]], *, wait: bool = False
+) -> None:
+    """Run a process until it ends or a signal ends it; being stopped while it waits is no error.
+
+    With ``wait`` it is begun again while it cannot begin because no server answers.
+    """
     with stop_signals() as stopping:
-        try:
+        end_waiting = stopping.act
+
+        async def begin_serving() -> None:
+            if stopping.asked.is_set():
+                raise asyncio.CancelledError
+            stopping.act = end_waiting
             await serve(stopping)
+
+        try:
+            await (patiently(begin_serving, WAITING) if wait else begin_serving())
         except asyncio.CancelledError:
             if not stopping.asked.is_set():
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import Any
 
@@ -61,7 +62,7 @@ def scheduler(
     options = {**control_plane_options(settings), **retention_options(settings)}
 
     async def serve(stopping: Stopping) -> None:
-        outside = await open_outside(settings, "scheduler", wait=not no_wait)
+        outside = await open_outside(settings, "scheduler")
         try:
             service = Scheduler(outside, partitions_max=partitions_max or 0, **options)
             stopping.act = service.stop
@@ -75,7 +76,7 @@ def scheduler(
         finally:
             await outside.close()
 
-    run_async(until_stopped, serve)
+    run_async(functools.partial(until_stopped, serve, wait=not no_wait))
 
 
 def control_plane_options(settings: Settings) -> dict[str, Any]:

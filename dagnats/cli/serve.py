@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from dagnats.cli.output import emit_json, json_option, run_async
 from dagnats.cli.processes import (
+    WAITING,
     Stopping,
     begin,
     declared_file,
@@ -26,6 +27,7 @@ from dagnats.cli.processes import (
 )
 from dagnats.cli.scheduler import control_plane_options, retention_options
 from dagnats.embedded import EmbeddedServer
+from dagnats.jetstream.connect import patiently
 from dagnats.scheduler.service import Scheduler
 from dagnats.settings import Settings
 
@@ -89,7 +91,8 @@ async def serving(
         BrokerUnavailable: the server cannot be started.
     """
     async with EmbeddedServer(Path(settings.data_dir), settings.nats_port) as server:
-        outside = await open_outside(of_server(settings, server), "scheduler")
+        of_ours = of_server(settings, server)
+        outside = await patiently(lambda: open_outside(of_ours, "scheduler"), WAITING)
         try:
             service = Scheduler(
                 outside, **control_plane_options(settings), **retention_options(settings)

@@ -131,7 +131,7 @@ def worker(
             last.within(_STOP_S + patience)
 
         stopping.came = told
-        outside = await open_outside(settings, f"{app.name}-worker", wait=not no_wait)
+        outside = await open_outside(settings, f"{app.name}-worker")
         try:
             keeper = LeaseKeeperLink(
                 settings.url, name=f"{app.name}-leases", access=settings.access
@@ -147,9 +147,14 @@ def worker(
             )  # fmt: skip
         finally:
             await outside.close()
+
+    async def run() -> None:
+        try:
+            await until_stopped(serve, wait=not no_wait)
+        finally:
             last.within(_LEAVE_S)
 
-    run_async(until_stopped, serve)
+    run_async(run)
     leave_handlers()
 
 

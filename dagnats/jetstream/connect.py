@@ -6,19 +6,28 @@ import asyncio
 import logging
 import re
 import ssl
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from nats.aio.client import Client
 
-from dagnats.errors import BrokerUnavailable, BrokerUnsuitable, OutsideError
+from dagnats.errors import (
+    BrokerUnavailable,
+    BrokerUnsuitable,
+    NoRoom,
+    OutsideError,
+    PublishFailed,
+    WrongSequence,
+)
 from dagnats.jetstream.access import NOBODY, Presented, presented
-from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.asking import NO_RESPONDERS, ApiError
 from dagnats.jetstream.link import Link, max_payload
 from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
 from dagnats.settings import Access
 
 log = logging.getLogger("dagnats.nats")
+
+T = TypeVar("T")
 
 SERVER_VERSION_MIN: Final = (2, 14, 5)
 _CONNECT_S: Final = 2.5
@@ -26,7 +35,6 @@ _RETRY_S: Final = 0.2
 _PING_S: Final = (
     1.5  # a server that says nothing is left after three: sooner than a cluster needs to elect
 )
-_SAY_SO_S: Final = 5.0
 _JETSTREAM_OFF: Final = frozenset({503, 10039, 10076})
 
 
@@ -36,7 +44,6 @@ async def connect(
     name: str,
     on_reconnect: Callable[[], None] | None = None,
     on_disconnect: Callable[[], None] | None = None,
-    patient: bool = False,
     access: Access = NOBODY,
 ) -> Link:
     """Connect, for ever: a lost connection is taken up again by itself.
@@ -46,7 +53,6 @@ async def connect(
         name: What the server's monitoring calls this connection.
         on_reconnect: Called when the connection is back.
         on_disconnect: Called when it went away.
-        patient: Wait for a server instead of failing, and say so every few seconds.
         access: The credential and the certificates that the server wants to see.
 
     Raises:
@@ -56,20 +62,7 @@ async def connect(
     """
     where = redacted(url)
     shown = presented(access)
-    began = asyncio.get_running_loop().time()
-    said = began
-    while True:
-        try:
-            link = await _connect_once(url, where, name, shown)
-            break
-        except BrokerUnavailable as problem:
-            if not patient:
-                raise
-            now = asyncio.get_running_loop().time()
-            if now - said >= _SAY_SO_S or said == began:
-                said = now
-                log.warning("%s (waiting)", problem.message)
-            await asyncio.sleep(_RETRY_S)
+    link = await _connect_once(url, where, name, shown)
     try:
         await link.open()
         await judge(link)
@@ -81,6 +74,37 @@ async def connect(
     if on_disconnect:
         link.on_disconnect.append(on_disconnect)
     return link
+
+
+async def patiently(begin: Callable[[], Awaitable[T]], waiting: str) -> T:
+    """Begin something, again and again while no server answers; this is said once.
+
+    What a server refuses is raised at once, as is what comes of an answer.
+    """
+    said = False
+    while True:
+        try:
+            return await begin()
+        except (Exception, BaseExceptionGroup) as problem:
+            why = _unanswered(problem)
+            if not why:
+                raise
+        if not said:
+            log.warning("%s: %s", waiting, why)
+            said = True
+        await asyncio.sleep(_RETRY_S)
+
+
+def _unanswered(problem: BaseException) -> str:
+    """Why nothing could be begun, if that is only that no server answered; the next try judges the server anew."""
+    if isinstance(problem, BaseExceptionGroup):
+        reasons = [_unanswered(each) for each in problem.exceptions]
+        return reasons[0] if all(reasons) else ""
+    refused = isinstance(problem, NoRoom | WrongSequence)
+    if isinstance(problem, BrokerUnavailable | PublishFailed) and not refused:
+        return problem.message
+    gone = isinstance(problem, ApiError) and problem.code == NO_RESPONDERS  # it starts just now
+    return "it does not answer" if gone or isinstance(problem, TimeoutError) else ""
 
 
 def redacted(url: str) -> str:

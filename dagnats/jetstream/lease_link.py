@@ -11,7 +11,7 @@ from typing import Final
 
 from dagnats.errors import OutsideError, PublishFailed
 from dagnats.jetstream.access import NOBODY
-from dagnats.jetstream.connect import connect
+from dagnats.jetstream.connect import connect, patiently
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.publisher import Publisher
@@ -101,8 +101,9 @@ class LeaseKeeperLink:
 
     async def _open(self) -> None:
         try:
-            self._link = await connect(
-                self._url, name=self._name, patient=True, access=self._access
+            self._link = await patiently(
+                lambda: connect(self._url, name=self._name, access=self._access),
+                "leases are not kept yet",
             )
             self._publisher = await Publisher(self._link).open()
         except OutsideError as problem:

@@ -49,7 +49,6 @@ class JetStream:
         ensure: bool = True,
         partitions: int | None = None,
         replicas: int = 1,
-        patient: bool = False,
         access: Access = NOBODY,
     ) -> JetStream:
         """Connect, and make the streams that are missing unless ``ensure`` is false.
@@ -58,7 +57,7 @@ class JetStream:
             BrokerUnavailable: nobody answers.
             BrokerUnsuitable: the server cannot hold DagNats, or (``ensure=False``) does not yet.
         """
-        link = await connect(url, name=name, patient=patient, access=access)
+        link = await connect(url, name=name, access=access)
         try:
             if ensure:
                 topology = await _ensured(link, partitions, replicas)

@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.support.broker import Broker
 from tests.support.cluster import Cluster
 from tests.support.deployment import eventually
+from tests.support.stalling import Stalling
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,7 +100,7 @@ class Fleet:
 
     def __init__(
         self,
-        broker: Broker | Cluster,
+        broker: Broker | Cluster | Stalling,
         directory: Path,
         app: str,
         environment: dict[str, str],

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from dagnats.errors import BrokerUnavailable, BrokerUnsuitable
-from dagnats.jetstream.connect import connect, redacted, version_of
+from dagnats.jetstream.connect import connect, patiently, redacted, version_of
 from tests.support.broker import Broker
 
 
@@ -62,9 +62,9 @@ async def test_a_listener_that_says_nothing():
 
 
 async def test_patience():
-    """A patient connection waits for a server that starts later."""
+    """Who is patient waits for a server that starts later."""
     broker = Broker()
-    connecting = asyncio.create_task(connect(broker.url, name="test", patient=True))
+    connecting = asyncio.create_task(patiently(lambda: connect(broker.url, name="test"), "waiting"))
     done, _ = await asyncio.wait([connecting], timeout=0.3)
 
     assert not done
