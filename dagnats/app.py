@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from dagnats.background import Background
-from dagnats.budgets import Budget, bounds_of
+from dagnats.budgets import Budget, run_budgets
 from dagnats.client import Client
 from dagnats.configs import CancelOn, loop_config, planner_config, watches
 from dagnats.context import Context
@@ -59,7 +59,7 @@ _PLANNER_OPTIONS = (
 _SCHEMA_OPTIONS = ("input_schema", "output_schema")
 _WORKFLOW_OPTIONS = (
     "name", "timeout", "version", "retry", "idempotency_key", "cancel_on", "sticky", "max_runs", "max_steps",
-    "rate", "key", "singleton", "priority", "budget", *_SCHEMA_OPTIONS,
+    "rate", "key", "singleton", "priority", "budget", "gate", *_SCHEMA_OPTIONS,
 )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ class App(Triggering):
         retry: Retry | int | None = None, idempotency_key: str = "", cancel_on: Sequence[CancelOn] = ...,
         sticky: Sticky = "", max_runs: AtOnce | None = None, max_steps: int = 0, rate: PerTime | None = None,
         key: str = "", singleton: bool | Singleton = False, priority: Priority | None = None,
-        budget: Budget | None = None,
+        budget: Budget | Sequence[Budget] | None = None, gate: str = "",
         input_schema: Mapping[str, Any] | None = ...,
         output_schema: Mapping[str, Any] | None = ...,
     ) -> Callable[[Callable[P, R]], Flow[P, R]]: ...  # fmt: skip
@@ -242,9 +242,10 @@ class App(Triggering):
                 ``Concurrency``, or several); ``rate``: how many begin in a time; ``singleton``: one at a time, and
                 others are not let in (``"skip"``), or replace it (``"cancel-in-progress"``); ``key``: a path into the
                 input, for each of whose values these hold; ``priority``: which go first (``Priority``);
-                ``max_steps``: how many steps of a run are under way at once; ``budget``: what each run may use
-                (``Budget``); ``input_schema`` and ``output_schema``: instead of those of the annotations; None
-                for none.
+                ``max_steps``: how many steps of a run are under way at once; ``budget``: what each run may use,
+                or runs may together (``Budget``, or several); ``gate``: a name; the limits hold for the runs of all
+                workflows that give the same one; ``input_schema`` and ``output_schema``: instead of those of the
+                annotations; None for none.
 
         Raises:
             UnknownOption, DuplicateName, DefinitionError: with every problem of the workflow.
@@ -262,6 +263,7 @@ class App(Triggering):
                 f'app {self.name} has two workflows named "{name}"; give one of them name="…"'
             )
         retry = given.get("retry")
+        budget, shared = run_budgets(f"workflow {name}", given.get("budget"))
         flow = Flow(
             self, function, name,
             timeout_ms=milliseconds(f"workflow {name}: timeout", given.get("timeout")),
@@ -270,10 +272,11 @@ class App(Triggering):
             idempotency_key=given.get("idempotency_key") or "",
             cancel_on=watches(f"workflow {name}", given.get("cancel_on") or ()),
             sticky=given.get("sticky") or "",
-            limits=run_limits(f"workflow {name}", given),
+            limits=(*run_limits(f"workflow {name}", given), *shared),
+            gate=given.get("gate") or "",
             max_steps=whole_number(f"workflow {name}: max_steps", given.get("max_steps") or 0),
             priority=priority_rules(f"workflow {name}", given.get("priority")),
-            budget=bounds_of(f"workflow {name}", given.get("budget")),
+            budget=budget,
             schemas_given={key: given[key] for key in _SCHEMA_OPTIONS if key in given},
         )  # fmt: skip
         self.flows[name] = flow

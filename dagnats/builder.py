@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from dagnats import configs
-from dagnats.budgets import Budget, bounds_of
+from dagnats.budgets import Budget, run_budgets
 from dagnats.core.durations import Duration
 from dagnats.core.model import AGENT_GROUP, Condition, Config, PlannerConfig, Step, Sticky, Workflow
 from dagnats.core.model import CancelOn as Watch
@@ -104,14 +104,15 @@ class WorkflowBuilder:
         retry: For steps that have none.
         idempotency_key: A path into the input whose value names the run.
         sticky: ``"soft"`` or ``"hard"``: a run's steps on one worker, if it has room or whatever happens.
-        max_runs: How many runs at once; like ``max_steps``, ``rate``, ``key``, ``singleton`` and ``priority`` as for
-            ``@app.workflow``.
+        max_runs: How many runs at once; like ``max_steps``, ``rate``, ``key``, ``singleton``, ``priority`` and
+            ``gate`` as for ``@app.workflow``.
         max_steps: See ``max_runs``.
         rate: See ``max_runs``.
         key: See ``max_runs``.
         singleton: See ``max_runs``.
         priority: See ``max_runs``.
-        budget: What each run may use: ``Budget(usd=2, tokens=200_000)``.
+        budget: What each run may use: ``Budget(usd=2, tokens=200_000)``; or runs may together; or several.
+        gate: See ``max_runs``.
         input_schema: JSON Schema that inputs are checked against, at the caller and at the start.
         output_schema: JSON Schema that the output is checked against when the run completes.
     """
@@ -121,14 +122,15 @@ class WorkflowBuilder:
         idempotency_key: str = "", sticky: Sticky = "", input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | None = None, max_runs: AtOnce | None = None, max_steps: int = 0,
         rate: PerTime | None = None, key: str = "", singleton: bool | Singleton = False,
-        priority: Priority | None = None, budget: Budget | None = None,
+        priority: Priority | None = None, budget: Budget | Sequence[Budget] | None = None, gate: str = "",
     ) -> None:  # fmt: skip
         where = f"workflow {name}"
         said = {"max_runs": max_runs, "rate": rate, "key": key, "singleton": singleton}
-        self._limits = run_limits(where, said)
+        self._budget, shared = run_budgets(where, budget)
+        self._limits = (*run_limits(where, said), *shared)
+        self._gate = gate
         self._max_steps = whole_number(f"{where}: max_steps", max_steps)
         self._priority = priority_rules(where, priority)
-        self._budget = bounds_of(where, budget)
         self._name = name
         self._timeout_ms = milliseconds(f"workflow {name}: timeout", timeout)
         self._version = version
@@ -279,7 +281,7 @@ class WorkflowBuilder:
             name=self._name, version=self._version, steps=tuple(self._steps), timeout_ms=self._timeout_ms,
             default_retry=self._retry, idempotency_key=self._idempotency_key, output=self._output,
             cancel_on=self._cancel_on, sticky=self._sticky, limits=self._limits, max_steps=self._max_steps,
-            priority=self._priority, budget=self._budget,
+            priority=self._priority, budget=self._budget, gate=self._gate,
             input_schema=self._input_schema, output_schema=self._output_schema,
         )  # fmt: skip
         problems = problems_of(workflow)

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from dagnats import archive, convert, payloads
 from dagnats.core.run import Run
 from dagnats.core.schemas import schema_violation
-from dagnats.core.state import CANCELLED, FAILED, RUNNING
+from dagnats.core.state import BUDGET_EXCEEDED, CANCELLED, FAILED, RUNNING
 from dagnats.dead import DeadLetters
 from dagnats.errors import DagNatsError, InvalidInput, RunAlreadyStarted
 from dagnats.ids import new_run_id
@@ -27,8 +27,8 @@ from dagnats.wire.messages import ScheduledRecord
 
 PENDING = "pending"
 CANCELLABLE = (RUNNING, PENDING, "all")
-Mode = Literal["rerun", "replay"]
-MODES = ("rerun", "replay")
+Mode = Literal["rerun", "replay", "resume"]
+MODES = ("rerun", "replay", "resume")
 Told = Callable[[int, int], None]  # so many are done, of so many
 
 
@@ -72,6 +72,10 @@ class Door(Protocol):
 
     async def rerun(self, run_id: str, input: Any = ..., *, id: str | None) -> Any:
         """Start a run anew."""
+        ...
+
+    async def retry(self, run_id: str, reason: str = "") -> None:
+        """Open a run again."""
         ...
 
     async def run(self, run_id: str) -> Run:
@@ -170,14 +174,17 @@ class Bulk:
     ) -> BulkResult:  # fmt: skip
         """Retry the failed runs of a workflow: each once as a new run (``rerun``), or where it failed (``replay``).
 
+        With ``resume``, those that a budget which they share has ended: each where it was.
+
         Raises:
-            InvalidInput: no workflow is named, or the mode is neither.
+            InvalidInput: no workflow is named, or the mode is none of them.
         """
         if not workflow:
             raise InvalidInput("workflow_id is required: name the workflow whose runs to retry")
         if mode not in MODES:
             raise InvalidInput(f'mode "{mode}": use one of {", ".join(MODES)}')
-        found = await self._matching(workflow, FAILED, after_ms, before_ms)
+        status = BUDGET_EXCEEDED if mode == "resume" else FAILED
+        found = await self._matching(workflow, status, after_ms, before_ms)
         if mode == "rerun":
             found = await self._not_rerun(found)
 
@@ -192,7 +199,11 @@ class Bulk:
             await self._door.dead.replay_run(run_id)
             return True
 
-        work = rerun if mode == "rerun" else replay
+        async def resume(run_id: str) -> bool:
+            await self._door.retry(run_id)
+            return True
+
+        work = {"rerun": rerun, "replay": replay, "resume": resume}[mode]
         return await _bounded(found, work, told, dry_run=dry_run)
 
     async def _not_rerun(self, runs: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from dagnats.core.limiting import SINGLETON_MODES
 from dagnats.core.model import LIMIT_MODES, Limit, LimitMode
 from dagnats.core.model import Priority as Rules
 from dagnats.errors import DefinitionError
-from dagnats.options import whole_number
+from dagnats.options import path_option, whole_number
 
 OnLimit = Literal["wait", "refuse", "replace"]
 Singleton = Literal["skip", "cancel", "cancel-newest", "cancel-in-progress"]
@@ -46,7 +46,7 @@ class Concurrency:
         self.limit = Limit(
             kind="slots",
             limit=whole_number("Concurrency: limit", limit, least=1),
-            key=_path("Concurrency: key", key),
+            key=path_option("Concurrency: key", key),
             cost=cost,
             cost_from=cost_from,
             mode=_mode("Concurrency", on_limit),
@@ -86,7 +86,7 @@ class Rate:
             limit=most,
             period_ms=period_ms,
             burst=whole_number("Rate: burst", burst),
-            key=_path("Rate: key", key),
+            key=path_option("Rate: key", key),
             cost=cost,
             cost_from=cost_from,
             mode=_mode("Rate", on_limit),
@@ -114,7 +114,7 @@ class Priority:
         if not isinstance(rules, Mapping):
             raise DefinitionError(f'Priority: rules={rules!r}; write {{"paid": 60, "free": -60}}')
         self.rules = Rules(
-            key=_path("Priority: key", key),
+            key=path_option("Priority: key", key),
             rules={str(value): _seconds(f"{value!r}", offset) for value, offset in rules.items()},
             default_offset=_seconds("default", default),
         )
@@ -132,7 +132,7 @@ PerTime = str | Rate | Sequence[Rate]
 
 def task_limits(where: str, given: Mapping[str, Any]) -> tuple[Limit, ...]:
     """What ``concurrency=``, ``rate=`` and ``key=`` of a task say."""
-    key = _path(f"{where}: key", given.get("key") or "")
+    key = path_option(f"{where}: key", given.get("key") or "")
     limits = [
         *_each(f"{where}: concurrency", given.get("concurrency"), Concurrency, key),
         *_each(f"{where}: rate", given.get("rate"), Rate, key),
@@ -144,7 +144,7 @@ def task_limits(where: str, given: Mapping[str, Any]) -> tuple[Limit, ...]:
 
 def run_limits(where: str, given: Mapping[str, Any]) -> tuple[Limit, ...]:
     """What ``singleton=``, ``max_runs=``, ``rate=`` and ``key=`` of a workflow say."""
-    key = _path(f"{where}: key", given.get("key") or "")
+    key = path_option(f"{where}: key", given.get("key") or "")
     limits: list[Limit] = []
     singleton = given.get("singleton")
     if singleton:
@@ -226,15 +226,8 @@ def _rate(limit: int | str, per: Duration | None) -> tuple[int, int]:
 
 def _cost(where: str, given: int | str) -> tuple[int, str]:
     if isinstance(given, str):
-        return 1, _path(where, given)
+        return 1, path_option(where, given)
     return whole_number(where, given, least=1), ""
-
-
-def _path(where: str, given: object) -> str:
-    path = given.removeprefix("input.") if isinstance(given, str) else ""
-    if not isinstance(given, str) or (given and not path):
-        raise DefinitionError(f'{where}={given!r}; write a path into the input: "input.tenant"')
-    return path
 
 
 def _mode(where: str, given: str) -> LimitMode:

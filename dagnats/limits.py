@@ -142,6 +142,7 @@ PRIORITY_OFFSET_MAX_S: Final = 600
 BUDGET_USD_MAX: Final = 1_000_000
 BUDGET_TOKENS_MAX: Final = 10**12
 BUDGET_ITERATIONS_MAX: Final = 10**9
+BUDGET_PERIOD_MAX_MS: Final = 366 * 24 * 3_600_000  # of a budget that runs share
 BUDGET_SOFT_DEFAULT: Final = 0.8  # from this part of a budget on, handlers are warned
 BUDGET_GRACE_MS: Final = 30_000  # what handlers have left to finish when a budget is exceeded
 USAGE_TOKENS_MAX: Final = 10**9  # of one report

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dagnats.answer import Answer
 from dagnats.core import budgets as core
+from dagnats.core.amounts import nano_of, usd_of
 from dagnats.core.budgets import Allowance
 from dagnats.core.events import UsageReported
 from dagnats.core.model import NOTHING_USED, Usage
@@ -39,7 +40,7 @@ class BudgetLeft:
     def _take(self, allowance: Allowance, used: Usage, now_ms: float) -> None:
         bounds = allowance.budget
         if bounds.usd_nano:
-            left = core.usd_of(bounds.usd_nano - used.usd_nano)
+            left = usd_of(bounds.usd_nano - used.usd_nano)
             self.usd = left if self.usd is None else min(self.usd, left)
         if bounds.tokens:
             most = bounds.tokens - used.tokens
@@ -134,7 +135,7 @@ def _usd(given: float) -> int:
         raise InvalidInput(
             f"report_usage(usd={given!r}): give US dollars, from 0 to {USAGE_USD_MAX}"
         )
-    return core.nano_of(given)
+    return nano_of(given)
 
 
 def _model(given: str) -> str:

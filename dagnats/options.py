@@ -53,6 +53,18 @@ def whole_number(what: str, value: Any, *, least: int = 0) -> int:
     return value
 
 
+def path_option(what: str, given: object) -> str:
+    """A path into the input: ``"input.tenant"``; the first word may be left out.
+
+    Raises:
+        DefinitionError: it is no path.
+    """
+    path = given.removeprefix("input.") if isinstance(given, str) else ""
+    if not isinstance(given, str) or (given and not path):
+        raise DefinitionError(f'{what}={given!r}; write a path into the input: "input.tenant"')
+    return path
+
+
 def policy_of(value: Any, where: str) -> RetryPolicy:
     """A retry option: a ``Retry``, or a number of executions.
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from dagnats import reading
 from dagnats.budgets import more_of
-from dagnats.core import budgets
 from dagnats.core import spending as core
+from dagnats.core.amounts import words_of
 from dagnats.core.durations import Duration
 from dagnats.core.events import BudgetRaised
 from dagnats.core.run import Run
@@ -76,8 +76,8 @@ def _check_enough(run: Run, fact: BudgetRaised, more: Budget) -> None:
     if over.what == "wall_ms" or missing <= 0:
         return
     option = {"usd_nano": "usd"}.get(over.what, over.what)
-    given = budgets.words_of(over.what, getattr(more, over.what))
-    need = budgets.words_of(over.what, missing + getattr(more, over.what))
+    given = words_of(over.what, getattr(more, over.what))
+    need = words_of(over.what, missing + getattr(more, over.what))
     raise InvalidInput(
         f"{given} more would not be enough: give at least {need} ({option})", run_id=run.id
     )

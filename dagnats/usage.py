@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from dagnats import listing, reading
 from dagnats.archive import TENANT
-from dagnats.core.budgets import usd_of
+from dagnats.core.amounts import usd_of
 from dagnats.core.model import NOTHING_USED, Usage
 from dagnats.core.state import RUNNING
 from dagnats.errors import InvalidInput

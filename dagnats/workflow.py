@@ -48,7 +48,7 @@ class Flow(Startable[P, R]):
         self, home: Home, function: Callable[P, R], name: str, *, timeout_ms: int = 0, version: str = "1",
         retry: RetryPolicy | None = None, idempotency_key: str = "", cancel_on: tuple[CancelOn, ...] = (),
         sticky: Sticky = "", limits: tuple[Limit, ...] = (), max_steps: int = 0, priority: Priority | None = None,
-        budget: Budget | None = None, schemas_given: Mapping[str, Any] | None = None,
+        budget: Budget | None = None, gate: str = "", schemas_given: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(home, name, convert.Signature(function, (), ()))
         functools.update_wrapper(self, function)
@@ -60,7 +60,7 @@ class Flow(Startable[P, R]):
         definition = Workflow(
             name=name, version=version, steps=traced.steps, timeout_ms=timeout_ms, default_retry=retry,
             idempotency_key=idempotency_key, cancel_on=cancel_on, sticky=sticky, output=traced.output,
-            limits=limits, max_steps=max_steps, priority=priority, budget=budget,
+            limits=limits, max_steps=max_steps, priority=priority, budget=budget, gate=gate,
         )  # fmt: skip
         outputs = Outputs(definition, traced.kinds, self.signature.returns)
         self._returns = outputs.kind() if traced.one or outputs.declared is not Any else Any

@@ -165,7 +165,7 @@ def cancel_all(
 @_window
 @click.option(
     "--mode", default="rerun", show_default=True, metavar="|".join(MODES),
-    help="As new runs with the same inputs, or where they failed.",
+    help="As new runs with the same inputs; where they failed; or those that a shared budget ended, where they were.",
 )  # fmt: skip
 @url_option
 @json_option

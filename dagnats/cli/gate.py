@@ -17,10 +17,12 @@ from dagnats.cli.output import (
     run_async,
     url_option,
 )
+from dagnats.core.amounts import nano_of, words_of
 from dagnats.core.gates.view import GateView, LimitView
+from dagnats.core.model import SHARED_BUDGETS
 from dagnats.gates import GateKind
 
-_KINDS = ("task", "workflow")
+_KINDS = ("task", "workflow", "shared")
 
 
 @click.group(cls=Commands, aliases={"ls": "list"})
@@ -55,15 +57,24 @@ def list_(url: str | None, as_json: bool) -> None:
 def _short(limit: LimitView) -> str:
     by = f" by {limit.path}" if limit.path else ""
     if limit.kind == "rate":
-        return f"{limit.limit} in {limit.period}{by}"
+        return f"{limit.limit:g} in {limit.period}{by}"
+    if limit.kind in SHARED_BUDGETS:
+        per = f" in {limit.period}" if limit.period else ""
+        return f"{_amount(limit.kind, limit.limit)}{per}{by}"
     return f"{limit.limit or 'any number'} at once{by}"
+
+
+def _amount(kind: str, amount: float) -> str:
+    return words_of("usd_nano", nano_of(amount)) if kind == "usd" else words_of(kind, int(amount))
 
 
 def _named(text: str) -> tuple[GateKind, str]:
     kind, _, name = text.partition(":")
     if name and kind in _KINDS:
         return cast("GateKind", kind), name
-    raise click.UsageError(f"{text!r} is no gate; write task:NAME or workflow:NAME")
+    raise click.UsageError(
+        f"{text!r} is no gate; write task:NAME, workflow:NAME, or shared:NAME for one that workflows share"
+    )
 
 
 @gate.command("show", epilog=examples("dagnats gate show task:fetch"))
@@ -71,7 +82,7 @@ def _named(text: str) -> tuple[GateKind, str]:
 @url_option
 @json_option
 def show(name: str, url: str | None, as_json: bool) -> None:
-    """Show one gate: task:NAME or workflow:NAME."""
+    """Show one gate: task:NAME, workflow:NAME, or shared:NAME for one that workflows share."""
     kind, plain = _named(name)
 
     async def ask() -> GateView:
@@ -100,6 +111,10 @@ def show(name: str, url: str | None, as_json: bool) -> None:
 
 def _whole(limit: LimitView) -> str:
     of = f" for {limit.path} {render.harmless(limit.key)}" if limit.key else ""
+    if limit.kind in SHARED_BUDGETS:
+        more = f", {_amount(limit.kind, limit.raised)} more given" if limit.raised else ""
+        anew = f", anew at {limit.anew_at}" if limit.anew_at else ""
+        return f"{_short(limit)}{of}: {_amount(limit.kind, limit.used)} used{more}{anew}"
     state = f"{limit.used} used" if limit.left is None else f"{limit.left} left"
     resumes = f", paused until {limit.resumes_at}" if limit.resumes_at else ""
     return f"{_short(limit)}{of}: {state}{resumes}"
@@ -107,6 +122,37 @@ def _whole(limit: LimitView) -> str:
 
 def _keys(keys: dict[str, str]) -> str:
     return "".join(f"  {path}={render.harmless(value)}" for path, value in keys.items())
+
+
+@gate.command("raise", epilog=examples("dagnats gate raise workflow:research --key acme --usd 50"))
+@click.argument("name", metavar="KIND:NAME")
+@click.option("--usd", type=float, default=0.0, help="How much more, in US dollars.")
+@click.option("--tokens", type=int, default=0, help="How many tokens more.")
+@click.option("--key", default="", help="For whom: a value of the budget's key.")
+@click.option("--path", default="", help="The budget's key, where the gate has several.")
+@click.option("--by", default="", help="Who; it is kept in the gate's log.")
+@click.option("--comment", default="", help="Why; it is kept in the gate's log.")
+@url_option
+@json_option
+def raise_(name: str, url: str | None, as_json: bool, **more: Any) -> None:
+    """Add to a budget that runs share at a gate: to this period of it, or for ever where it has none.
+
+    Runs that wait for it begin. Those that it has ended go on when they are retried: `dagnats run retry RUN`.
+    """
+    kind, plain = _named(name)
+
+    async def ask() -> GateView:
+        async with open_client(url) as client:
+            await client.raise_gate(kind, plain, **more)
+            return await client.gate(kind, plain)
+
+    found = run_async(ask)
+    if as_json:
+        emit_json(found)
+        return
+    for limit in found.limits:
+        if limit.kind in SHARED_BUDGETS and limit.key == more["key"]:
+            click.echo(_whole(limit))
 
 
 @gate.command("release", epilog=examples("dagnats gate release workflow:nightly 3f2a91c4"))

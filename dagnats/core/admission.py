@@ -14,13 +14,14 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from dagnats.core.commands import AskGate, LeaveGate, StartSuccessor
+from dagnats.core.budgets import shared_budgets
+from dagnats.core.commands import AskGate, ChargeGate, LeaveGate, StartSuccessor
 from dagnats.core.draft import Draft
-from dagnats.core.entities import Demand
+from dagnats.core.entities import Demand, Spent, spent_of
 from dagnats.core.graph import Graph, Node
 from dagnats.core.inputs import step_input
 from dagnats.core.keys import found_at, key_of
-from dagnats.core.limiting import RUN_TICKET, gate_id
+from dagnats.core.limiting import RUN_TICKET, gate_of
 from dagnats.core.model import Limit, Priority
 from dagnats.core.run import Run
 from dagnats.core.scope import failed
@@ -60,6 +61,15 @@ def demands_of(limits: Sequence[Limit], given: Raw) -> tuple[Demand, ...]:
     )  # fmt: skip
 
 
+def _run_demands(run: Run, gate: str) -> tuple[Demand, ...]:
+    """What a run asks of its gate. Where its parent shares that, what it uses is counted through its parent."""
+    assert run.graph is not None  # noqa: S101  (only a run with a graph asks)
+    demands = demands_of(run.graph.workflow.limits, run.input)
+    if gate not in run.accounts:
+        return demands
+    return tuple(replace(demand, cost=0) if demand.is_budget else demand for demand in demands)
+
+
 def _cost(path: str, given: Raw) -> int:
     decoded = msgspec.json.decode(found_at("units", path, given))
     if isinstance(decoded, bool) or not isinstance(decoded, int) or decoded < 0:
@@ -76,7 +86,7 @@ def asked_of(run: Run, command: AskGate) -> tuple[tuple[Demand, ...], int]:
     assert run.graph is not None  # noqa: S101  (only a run with a graph asks)
     sooner = run.priority * _MS
     if command.position == NOBODY:
-        return demands_of(run.graph.workflow.limits, run.input), run.started_ms - sooner
+        return _run_demands(run, command.gate), run.started_ms - sooner
     node = run.graph.nodes[command.position]
     given = step_input(run.graph, node, run.steps, run.input)
     return demands_of(node.step.limits, given), run.steps[node.position].since_ms - sooner
@@ -105,7 +115,36 @@ def run_ticket(run: Run) -> str:
 
 def asks(run: Run, graph: Graph) -> AskGate:
     """A run asks to begin."""
-    return AskGate(run.id, run_ticket(run), gate_id("workflow", graph.workflow.name), NOBODY)
+    return AskGate(run.id, run_ticket(run), gate_of(graph.workflow), NOBODY)
+
+
+def spent_by(run: Run) -> Spent:
+    """What a run has used, as its gate counts it."""
+    return run.spent.usd_nano, run.spent.tokens
+
+
+def charge(run: Run) -> ChargeGate | None:
+    """What a run has used is told to its gate; None for one that shares no budget there, or through its parent."""
+    if run.graph is None or not run.asked or run.status != RUNNING or not shared_budgets(run):
+        return None
+    ask = asks(run, run.graph)
+    paid_above = ask.gate in run.accounts
+    return None if paid_above else ChargeGate(ask.run, ask.ticket, ask.gate, spent_by(run))
+
+
+def let_in(run: Run, left: Sequence[int]) -> Run:
+    """A run that its gate lets in, with what is left of each budget that it shares."""
+    ceilings = (
+        rest + spent_of(limit.kind, spent_by(run))
+        for limit, rest in zip(shared_budgets(run), left, strict=False)
+    )
+    return replace(run, ceilings=tuple(ceilings))
+
+
+def accounts(run: Run) -> tuple[str, ...]:
+    """The gates that count what a child of this run uses."""
+    own = charge(run)
+    return (*run.accounts, own.gate) if own else run.accounts
 
 
 def claims(run: Run, ticket: str) -> bool:
@@ -130,7 +169,7 @@ def left(before: Run, after: Run, draft: Draft) -> Iterator[LeaveGate]:
     if before.asked and after.closed and before.graph is not None:
         heir = StartSuccessor(after.id).successor if after.status == CONTINUED else ""
         ask = asks(before, before.graph)
-        yield LeaveGate(ask.run, ask.ticket, ask.gate, heir=heir)
+        yield LeaveGate(ask.run, ask.ticket, ask.gate, heir=heir, spent=spent_by(after))
     for position in draft.changed if draft.graph.gated else ():
         node = draft.graph.nodes[position]
         if not node.gate or position >= len(before.steps):

@@ -15,6 +15,7 @@ from dagnats.core.events import (
     Answer,
     ApprovalDecided,
     BudgetRaised,
+    BudgetSpent,
     CancelRequested,
     ChildClosed,
     ChildReported,
@@ -143,6 +144,12 @@ def _refused(draft: Draft, fact: GateRefused) -> None:
         settle.move(draft, node, after_error(draft.scope(node), error, delay))
 
 
+def _spent(draft: Draft, fact: BudgetSpent) -> None:
+    """A budget that the run shares with others is used up."""
+    if admission.claims(draft.run, fact.ticket):
+        spending.shared_spent(draft, fact)
+
+
 def _bind(draft: Draft, fact: Answer) -> None:
     """A hard sticky run stays with who completed its first step, a soft one goes with who did its last."""
     known = 0 < len(fact.worker) <= NAME_LENGTH_MAX
@@ -261,4 +268,5 @@ _MEANINGS: Final[dict[type, Callable[[Draft, Any], None]]] = {
     GateGranted: _granted,
     GateRefused: _refused,
     BudgetRaised: spending.raised_under_way,
+    BudgetSpent: _spent,
 }

@@ -7,15 +7,25 @@ what was left to its parent, and what it uses counts there, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from dagnats.core import durations
+from dagnats.core.amounts import NANO, nano_of, usd_of
 from dagnats.core.graph import NOWHERE, Graph
 from dagnats.core.inputs import States
-from dagnats.core.model import NOTHING_USED, Budget, Problem, Step, Usage
+from dagnats.core.model import (
+    NOTHING_USED,
+    SHARED_BUDGETS,
+    Budget,
+    Limit,
+    Problem,
+    Step,
+    Usage,
+)
 from dagnats.core.problems import count_problems, duration_problems
 from dagnats.core.reader import Reader
 from dagnats.core.run import Run
@@ -28,7 +38,6 @@ from dagnats.limits import (
 )
 
 BUDGET_KEYS: Final = ("usd", "tokens", "wall", "iterations", "soft")
-NANO: Final = 1_000_000_000
 _FIELDS: Final = ("usd_nano", "tokens", "wall_ms", "iterations")
 
 
@@ -90,19 +99,6 @@ def budget_problems(where: str, budget: Budget | None) -> Iterator[Problem]:
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
-def nano_of(usd: float) -> int:
-    """Billionths of a US dollar. What is no amount at all is out of every bound."""
-    try:
-        return round(usd * NANO)
-    except (OverflowError, ValueError):
-        return -1
-
-
-def usd_of(nano: int) -> float | int:
-    """US dollars; whole ones as a whole number."""
-    return nano // NANO if nano % NANO == 0 else nano / NANO
-
-
 def replaced(budget: Budget | None, given: Budget | None) -> Budget | None:
     """A budget, where what is given takes the place of what it says."""
     if budget is None or given is None:
@@ -148,7 +144,7 @@ def together(first: Budget | None, more: Budget) -> Budget:
 class Allowance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A budget as it stands: of the loop at ``step``, or of the run; ``used`` of it, its time over at ``until_ms``.
 
-    ``hint``: it is another run's, as it stood when this one began; that run keeps it.
+    ``hint``: it is another run's, or a gate's, as it stood when this one began; those keep it.
     """
 
     budget: Budget
@@ -167,7 +163,7 @@ def loop_budget(step: Step, raised: Mapping[str, Budget]) -> Budget | None:
 def allowances(
     run: Run, graph: Graph, states: States, position: int, *, hints: bool = False
 ) -> list[Allowance]:
-    """The budgets that count what a step uses: those of the loops it belongs to, the run's, as a hint the parent's."""
+    """The budgets that count what a step uses: of its loops, of the run; as hints those of the parent and the gate."""
     found: list[Allowance] = []
     while position != NOWHERE:
         node, state = graph.nodes[position], states[position]
@@ -185,7 +181,25 @@ def allowances(
     if hints and run.cap is not None:
         until = run.started_ms + run.cap.wall_ms if run.cap.wall_ms else 0
         found.append(Allowance(budget=run.cap, used=run.spent, until_ms=until, hint=True))
+    if hints:
+        found.extend(map(_shared, shared_budgets(run), run.ceilings, repeat(run.spent)))
     return found
+
+
+def shared_budgets(run: Run) -> list[Limit]:
+    """The budgets that a run shares with others at its gate."""
+    limits = run.graph.workflow.limits if run.graph else ()
+    return [limit for limit in limits if limit.kind in SHARED_BUDGETS]
+
+
+def _shared(limit: Limit, ceiling: int, spent: Usage) -> Allowance:
+    """A budget that is shared: what this run could not use is what others had used."""
+    others = limit.limit - ceiling
+    if limit.kind == "usd":
+        budget, used = Budget(usd_nano=limit.limit, soft=limit.soft), Usage(usd_nano=others)
+    else:
+        budget, used = Budget(tokens=limit.limit, soft=limit.soft), Usage(input_tokens=others)
+    return Allowance(budget=budget, used=spent + used, hint=True)
 
 
 def exceeded(budget: Budget, used: Usage) -> str:
@@ -241,16 +255,3 @@ def carried(run: Run) -> tuple[Budget | None, dict[str, Usage]]:
     if budget is not None and run.wall_due_ms:
         budget = replace(budget, wall_ms=max(1, run.wall_due_ms - run.closed_ms))
     return budget, used
-
-
-def words_of(what: str, amount: int) -> str:
-    """An amount for people: "$2.50", "1000 tokens", "20m", "10 iterations"."""
-    if what == "usd_nano":
-        return (
-            f"${amount / NANO:.6f}".rstrip("0").rstrip(".")
-            if amount % (NANO // 100)
-            else f"${amount / NANO:.2f}"
-        )
-    if what == "wall_ms":
-        return durations.text_of_ms(amount)
-    return f"{amount} {what}"

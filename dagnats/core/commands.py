@@ -10,6 +10,7 @@ import hashlib
 
 from msgspec import Struct
 
+from dagnats.core.entities import NOTHING_SPENT, Spent
 from dagnats.core.model import Usage
 
 
@@ -266,11 +267,27 @@ class LeaveGate(Struct, frozen=True):
     gate: str
     pause_ms: int = 0
     heir: str = ""
+    spent: Spent = NOTHING_SPENT
 
     @property
     def id(self) -> str:
         """``<run>/<ticket>:left``."""
         return f"{self.run}/{self.ticket}:left"
+
+
+class ChargeGate(Struct, frozen=True):
+    """Tell the gate that has let the run in what it has used in all."""
+
+    run: str
+    ticket: str
+    gate: str
+    spent: Spent
+
+    @property
+    def id(self) -> str:
+        """``<run>/<ticket>:charged:<usd>:<tokens>``: neither ever becomes less, and one of them more."""
+        usd, tokens = self.spent
+        return f"{self.run}/{self.ticket}:charged:{usd}:{tokens}"
 
 
 class TellCaller(Struct, frozen=True):
@@ -305,73 +322,15 @@ Command = (
     | DropCheckpoint
     | TellCaller
     | AskGate
+    | ChargeGate
     | LeaveGate
 )
 
 # Commands that put nothing into the run's own history: whether they were done shows elsewhere, or not at all.
 ELSEWHERE = (
     ArmTimer, Abandon, StartChild, CancelChild, TellParent, TellUsage, StartSuccessor, AwaitEvent, ForgetEvent,
-    DropCheckpoint, TellCaller, AskGate, LeaveGate,
+    DropCheckpoint, TellCaller, AskGate, ChargeGate, LeaveGate,
 )  # fmt: skip
-
-
-# -- of gates --------------------------------------------------------------------------------------
-
-
-class GrantTicket(Struct, frozen=True):
-    """Tell a run that its ticket is let through."""
-
-    gate: str
-    run: str
-    ticket: str
-
-    @property
-    def id(self) -> str:
-        """``<run>/<ticket>:granted``."""
-        return f"{self.run}/{self.ticket}:granted"
-
-
-class RefuseTicket(Struct, frozen=True):
-    """Tell a run that its ticket is not let through, and why."""
-
-    gate: str
-    run: str
-    ticket: str
-    reason: str
-    retry_after_ms: int = 0
-
-    @property
-    def id(self) -> str:
-        """``<run>/<ticket>:refused``."""
-        return f"{self.run}/{self.ticket}:refused"
-
-
-class CheckTicket(Struct, frozen=True):
-    """Ask a run whether it still needs what its ticket was given."""
-
-    gate: str
-    run: str
-    ticket: str
-    at_ms: int
-
-    @property
-    def id(self) -> str:
-        """``<run>/<ticket>:checked:<when>``."""
-        return f"{self.run}/{self.ticket}:checked:{self.at_ms}"
-
-
-class CancelHolder(Struct, frozen=True):
-    """Ask for a run to be cancelled: another is to have its place."""
-
-    gate: str
-    run: str
-    ticket: str
-    reason: str
-
-    @property
-    def id(self) -> str:
-        """``<run>:cancel``."""
-        return f"{self.run}:cancel"
 
 
 def child_run_id(run: str, ticket: str) -> str:

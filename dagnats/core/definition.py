@@ -51,7 +51,7 @@ _DEFAULT_RETRY_DELAY_MS: Final = 5_000
 WORKFLOW_KEYS: Final = (
     "name", "version", "steps", "timeout", "default_retry", "idempotency_key", "input_schema",
     "output_schema", "output", "aux_steps", "$schema", "cancel_on", "sticky", "triggers", "concurrency",
-    "singleton", "limits", "priority", "budget",
+    "singleton", "limits", "gate", "priority", "budget",
 )  # fmt: skip
 STEP_KEYS: Final = (
     "id", "task", "type", "depends_on", "config", "loop", "timeout", "retry", "retries", "skip_if",
@@ -91,6 +91,7 @@ def read_workflow(written: object) -> tuple[Workflow | None, list[Problem]]:
         cancel_on=_read_cancel_on(reader, data),
         sticky=reader.get("workflow", data, "sticky", str, ""),
         limits=limits,
+        gate=reader.get("workflow", data, "gate", str, ""),
         max_steps=max_steps,
         priority=read_priority(reader, data),
         budget=read_budget(reader, "workflow", data),
@@ -291,7 +292,7 @@ def write_workflow(workflow: Workflow) -> dict[str, Any]:
         data["timeout"] = durations.text_of_ms(workflow.timeout_ms)
     if workflow.default_retry:
         data["default_retry"] = _write_retry(workflow.default_retry)
-    for key in ("idempotency_key", "sticky", "output", "input_schema", "output_schema"):
+    for key in ("idempotency_key", "sticky", "gate", "output", "input_schema", "output_schema"):
         value = getattr(workflow, key)
         if value not in (None, ""):
             data[key] = value

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Raw, Struct
 
-from dagnats.core.model import ABSENT, Budget
+from dagnats.core.model import ABSENT, SHARED_BUDGETS, Budget
+
+Spent = tuple[int, int]  # billionths of a US dollar, tokens
+NOTHING_SPENT: Final[Spent] = (0, 0)
+
+
+def spent_of(kind: str, spent: Spent) -> int:
+    """What counts for a budget in "usd", or in "tokens"."""
+    return spent[SHARED_BUDGETS.index(kind)]
 
 
 class Demand(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a ticket asks of one limit: a ``model.Limit`` with the value that the input has at its key, and the cost."""
+    """What a ticket asks of one limit: a ``model.Limit`` with the value that the input has at its key, and the cost.
+
+    Of a shared budget the cost is 1; or 0, when what the run uses is counted through the run that started it.
+    """
 
     kind: str
     limit: int
@@ -19,23 +32,55 @@ class Demand(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: int = 1
     mode: str = "wait"
 
+    @property
+    def is_budget(self) -> bool:
+        """Whether it is a budget that runs share: counted is what they use, and not how many they are."""
+        return self.kind in SHARED_BUDGETS
+
 
 class GateAsked(Struct, frozen=True, kw_only=True, tag="gate.asked", omit_defaults=True):
-    """A ticket asks a gate to be let through. The lowest ``rank_ms`` goes first among those that share their keys."""
+    """A ticket asks a gate to be let through. The lowest ``rank_ms`` goes first among those that share their keys.
+
+    ``spent`` is what its run had used before: that is counted already, or never will be.
+    """
 
     run: str
     ticket: str
     rank_ms: int
     demands: tuple[Demand, ...] = ()
+    spent: Spent = NOTHING_SPENT
 
 
 class GateLeft(Struct, frozen=True, kw_only=True, tag="gate.left", omit_defaults=True):
-    """A ticket needs a gate no more. Its keys are to rest for ``pause_ms``; its place is the ``heir`` run's."""
+    """A ticket needs a gate no more. Its keys are to rest for ``pause_ms``; its place is the ``heir`` run's.
+
+    ``spent`` as in ``GateCharged``.
+    """
 
     run: str
     ticket: str
     pause_ms: int = 0
     heir: str = ""
+    spent: Spent = NOTHING_SPENT
+
+
+class GateCharged(Struct, frozen=True, kw_only=True, tag="gate.charged", omit_defaults=True):
+    """What the run of a ticket that was let through has used so far, in all."""
+
+    run: str
+    ticket: str
+    spent: Spent
+
+
+class GateRaised(Struct, frozen=True, kw_only=True, tag="gate.raised", omit_defaults=True):
+    """Somebody adds to a shared budget: of a ``kind`` and a ``path``, for the ``key``; of a period, to this one."""
+
+    kind: str
+    more: int
+    path: str = ""
+    key: str = ""
+    by: str = ""
+    comment: str = ""
 
 
 class GateReleased(Struct, frozen=True, kw_only=True, tag="gate.released", omit_defaults=True):

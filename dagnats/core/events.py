@@ -13,7 +13,9 @@ from msgspec import Raw, Struct
 
 from dagnats.core.entities import (
     GateAsked,
+    GateCharged,
     GateLeft,
+    GateRaised,
     GateReleased,
     StartCancelled,
     StartScheduled,
@@ -38,7 +40,7 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
 
     What ``budget`` says takes the place of what the workflow's says; ``cap`` is what was left to the run that
     starts this one. A run that continues another is given what that one ``used`` and what was ``raised``, by
-    step ("" for the run as a whole).
+    step ("" for the run as a whole). ``accounts`` are the gates that count what it uses through the run that starts it.
     """
 
     workflow: str
@@ -61,6 +63,7 @@ class RunStarted(Struct, frozen=True, kw_only=True, tag="run.started", omit_defa
     cap: Budget | None = None
     used: dict[str, Usage] = {}
     raised: dict[str, Budget] = {}
+    accounts: tuple[str, ...] = ()
 
 
 class CancelRequested(
@@ -240,10 +243,11 @@ class ControlDecided(Struct, frozen=True, kw_only=True, tag="control.decided", o
 
 
 class GateGranted(Struct, frozen=True, kw_only=True, tag="gate.granted", omit_defaults=True):
-    """A gate lets a ticket through."""
+    """A gate lets a ticket through. ``left``: what is left of each budget that it shares, as its limits are ordered."""
 
     gate: str
     ticket: str
+    left: tuple[int, ...] = ()
 
 
 class GateRefused(Struct, frozen=True, kw_only=True, tag="gate.refused", omit_defaults=True):
@@ -260,6 +264,15 @@ class GateChecked(Struct, frozen=True, kw_only=True, tag="gate.checked", omit_de
 
     gate: str
     ticket: str
+
+
+class BudgetSpent(Struct, frozen=True, kw_only=True, tag="budget.spent", omit_defaults=True):
+    """A budget that the run of a ticket shares, in "usd" or "tokens", is used up."""
+
+    gate: str
+    ticket: str
+    kind: str
+    reason: str
 
 
 class TimerFired(Struct, frozen=True, kw_only=True, tag="timer.fired"):
@@ -297,8 +310,11 @@ Fact = (
     | GateGranted
     | GateRefused
     | GateChecked
+    | BudgetSpent
     | GateAsked
     | GateLeft
+    | GateCharged
+    | GateRaised
     | GateReleased
     | TimerFired
     | StartScheduled
@@ -322,8 +338,11 @@ AUTHORS: Final[dict[type, Author]] = {
     GateGranted: "scheduler",
     GateRefused: "scheduler",
     GateChecked: "scheduler",
+    BudgetSpent: "scheduler",
     GateAsked: "gate",
     GateLeft: "gate",
+    GateCharged: "gate",
+    GateRaised: "gate",
     GateReleased: "gate",
     SignalReceived: "signal",
     TimerFired: "timer",

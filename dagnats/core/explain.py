@@ -8,11 +8,13 @@ from msgspec import Struct
 
 from dagnats.core import durations
 from dagnats.core.admission import asks, run_ticket
+from dagnats.core.gates.accounts import used_up
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.meters import Meter, meter_of
 from dagnats.core.gates.view import place_of
 from dagnats.core.graph import NOWHERE, Graph, Node
 from dagnats.core.limiting import gate_name
+from dagnats.core.model import SHARED_BUDGETS
 from dagnats.core.run import Run
 from dagnats.core.state import (
     BUDGET_EXCEEDED,
@@ -201,6 +203,8 @@ def _words(gate: Gate, meter: Meter) -> str:
     until = gate.meters.paused.get(meter, 0)
     if until > gate.at_ms:
         return f"paused{of} until {text_of_time(until)}"
+    if meter[0] in SHARED_BUDGETS:
+        return used_up(gate.meters, meter, gate.at_ms)
     if meter[0] == "rate":
         return f"rate {rule.limit} in {durations.text_of_ms(rule.period_ms)}{of} is used up"
     holders = [

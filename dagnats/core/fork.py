@@ -86,7 +86,7 @@ def begun(run: Run, graph: Graph, fact: RunStarted, at_ms: int) -> Run | None:
         asked=False, priority=run.priority,
         parent="", parent_ticket="", detached=False, root=run.id, depth=0, previous="", chain=0,
         forked=f"{fork.run}@{fork.at}", usage=NOTHING_USED, models={}, elsewhere=NOTHING_USED, raised={},
-        budget=replaced(graph.workflow.budget, fact.budget), cap=None, over=None,
+        budget=replaced(graph.workflow.budget, fact.budget), cap=None, over=None, accounts=(), ceilings=(),
     )  # fmt: skip
     begun_run = spending.clock_started(replace(begun_run, wall_due_ms=0), at_ms)
     return replace(begun_run, armed_ms=next_due(begun_run, steps))

@@ -15,10 +15,15 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from dagnats.core import durations
-from dagnats.core.model import LIMIT_MODES, Limit, Priority, Problem
-from dagnats.core.problems import count_problems, path_problems
+from dagnats.core.amounts import NANO, nano_of, usd_of
+from dagnats.core.model import LIMIT_MODES, SHARED_BUDGETS, Limit, Priority, Problem, Workflow
+from dagnats.core.problems import count_problems, duration_problems, name_problems, path_problems
 from dagnats.core.reader import Reader
 from dagnats.limits import (
+    BUDGET_PERIOD_MAX_MS,
+    BUDGET_SOFT_DEFAULT,
+    BUDGET_TOKENS_MAX,
+    BUDGET_USD_MAX,
     LIMIT_MAX,
     LIMIT_PERIOD_MAX_MS,
     LIMITS_MAX,
@@ -27,13 +32,16 @@ from dagnats.limits import (
 )
 
 LIMIT_KEYS: Final = (
-    "concurrency", "rate", "period", "burst", "key", "weight", "units", "on_limit",
+    "concurrency", "rate", "usd", "tokens", "period", "burst", "key", "weight", "units", "soft", "on_limit",
 )  # fmt: skip
 SINGLETON_MODES: Final = {
     "skip": "refuse", "cancel": "replace", "cancel-newest": "refuse", "cancel-in-progress": "replace",
 }  # fmt: skip
 RUN_TICKET: Final = "!run/"  # with an epoch: the ticket of the run as a whole; no step can have it
 PRIORITY_KEYS: Final = ("key", "rules", "default_offset")
+_PLURALS: Final = {
+    "slots": "concurrencies", "rate": "rates", "usd": "budgets in usd", "tokens": "budgets in tokens",
+}  # fmt: skip
 _READABLE_MAX: Final = 100
 
 
@@ -47,6 +55,11 @@ def gate_id(kind: str, name: str) -> str:
     if len(plain) > _READABLE_MAX:
         plain = "==" + hashlib.sha256(name.encode()).hexdigest()[:32]
     return f"gate={kind}={plain}"
+
+
+def gate_of(workflow: Workflow) -> str:
+    """The gate that lets the runs of a workflow in: its own, or one that it shares with others."""
+    return gate_id("shared", workflow.gate) if workflow.gate else gate_id("workflow", workflow.name)
 
 
 def is_gate(entity: str) -> bool:
@@ -123,21 +136,22 @@ def _read_limits(reader: Reader, where: str, data: Mapping[str, Any]) -> list[Li
         if given is None:
             continue
         reader.keys(place, given, LIMIT_KEYS)
-        kinds = [key for key in ("concurrency", "rate") if given.get(key) is not None]
+        kinds = [key for key in _READERS if given.get(key) is not None]
         if len(kinds) != 1:
-            what = "both a concurrency and a rate" if kinds else "neither a concurrency nor a rate"
-            reader.problem(place, f"it is {what}", 'write {"concurrency": 5}, or a rate in another')
-        elif kinds == ["rate"]:
-            limits.append(_rate(reader, place, given))
+            what = f"both {' and '.join(kinds)}" if kinds else f"none of {', '.join(_READERS)}"
+            reader.problem(place, f"it says {what}", 'give each by itself: {"concurrency": 5}')
         else:
-            limits.append(_slots(reader, place, given))
+            limits.append(_READERS[kinds[0]](reader, place, given))
     return limits
 
 
 def _slots(reader: Reader, where: str, given: Mapping[str, Any]) -> Limit:
-    for key in ("period", "burst", "units"):
+    for key in ("period", "burst", "units", "soft"):
         if given.get(key) is not None:
-            reader.problem(where, f'"{key}" is for rates', 'remove it; a concurrency has "weight"')
+            whose = "budgets" if key == "soft" else "rates"
+            reader.problem(
+                where, f'"{key}" is for {whose}', 'remove it; a concurrency has "weight"'
+            )
     cost, cost_from = _cost(reader, where, given, "weight")
     return Limit(
         kind="slots",
@@ -152,6 +166,8 @@ def _slots(reader: Reader, where: str, given: Mapping[str, Any]) -> Limit:
 def _rate(reader: Reader, where: str, given: Mapping[str, Any], required: str = "rate") -> Limit:
     if given.get("weight") is not None:
         reader.problem(where, '"weight" is for a concurrency', 'remove it; a rate has "units"')
+    if given.get("soft") is not None:
+        reader.problem(where, '"soft" is for budgets', 'remove it; a rate has "burst"')
     if given.get("period") is None:
         reader.problem(where, "the period is missing", 'write for example "period": "1s"')
     if given.get("rate") is None:
@@ -167,6 +183,27 @@ def _rate(reader: Reader, where: str, given: Mapping[str, Any], required: str = 
         cost_from=cost_from,
         mode=_mode(reader, where, given),
     )
+
+
+def _budget(reader: Reader, where: str, given: Mapping[str, Any]) -> Limit:
+    for key in ("burst", "weight", "units"):
+        if given.get(key) is not None:
+            cure = "remove it; a budget counts what runs report"
+            reader.problem(where, f'"{key}" is for a concurrency or a rate', cure)
+    usd = given.get("usd") is not None
+    return Limit(
+        kind="usd" if usd else "tokens",
+        limit=nano_of(reader.number(where, given, "usd", 0))
+        if usd
+        else reader.get(where, given, "tokens", int, 0),
+        period_ms=reader.duration(where, given, "period"),
+        key=reader.get(where, given, "key", str, ""),
+        mode=_mode(reader, where, given),
+        soft=reader.number(where, given, "soft", BUDGET_SOFT_DEFAULT),
+    )
+
+
+_READERS: Final = {"concurrency": _slots, "rate": _rate, "usd": _budget, "tokens": _budget}
 
 
 def _cost(reader: Reader, where: str, given: Mapping[str, Any], key: str) -> tuple[int, str]:
@@ -192,8 +229,9 @@ def write_limits(limits: Sequence[Limit]) -> list[dict[str, Any]]:
 
 def _write_limit(limit: Limit) -> dict[str, Any]:
     slots = limit.kind == "slots"
-    data: dict[str, Any] = {"concurrency" if slots else "rate": limit.limit}
-    if not slots:
+    amount = usd_of(limit.limit) if limit.kind == "usd" else limit.limit
+    data: dict[str, Any] = {"concurrency" if slots else limit.kind: amount}
+    if limit.period_ms:
         data["period"] = durations.text_of_ms(limit.period_ms)
     if limit.burst:
         data["burst"] = limit.burst
@@ -203,6 +241,8 @@ def _write_limit(limit: Limit) -> dict[str, Any]:
         data["weight" if slots else "units"] = limit.cost_from or limit.cost
     if limit.mode != "wait":
         data["on_limit"] = limit.mode
+    if limit.soft != BUDGET_SOFT_DEFAULT:
+        data["soft"] = limit.soft
     return data
 
 
@@ -240,14 +280,47 @@ def limit_problems(where: str, limits: Sequence[Limit], *, of_runs: bool) -> Ite
         yield Problem(where, f"{len(limits)} limits", f"give at most {LIMITS_MAX}")
     for (kind, key), count in Counter((limit.kind, limit.key) for limit in limits).items():
         if count > 1:
-            what = "concurrencies" if kind == "slots" else "rates"
+            what = _PLURALS[kind]
             of = f'with the key "{key}"' if key else "without a key"
             yield Problem(where, f"{count} {what} {of}", "keep one; the strictest would count")
     for limit in limits:
         yield from _problems(where, limit, of_runs=of_runs)
 
 
+def gate_problems(workflow: Workflow) -> Iterator[Problem]:
+    """What is wrong with the name of the gate that a workflow shares."""
+    if not workflow.gate:
+        return
+    yield from name_problems("workflow.gate", workflow.gate)
+    if not workflow.limits:
+        cure = "give limits, or remove it"
+        yield Problem("workflow.gate", "there are no limits for it to keep", cure)
+
+
+def _budget_problems(where: str, limit: Limit, *, of_runs: bool) -> Iterator[Problem]:
+    """What is wrong with a budget that runs share."""
+    usd = limit.kind == "usd"
+    least, most = (1, BUDGET_USD_MAX * NANO) if usd else (1, BUDGET_TOKENS_MAX)
+    if not least <= limit.limit <= most:
+        shown = f"{usd_of(limit.limit):g}" if usd else limit.limit
+        bounds = f"an amount above 0, up to {BUDGET_USD_MAX}" if usd else f"1 … {most}"
+        yield Problem(f"{where} {limit.kind}", f"{shown} is out of bounds", f"use {bounds}")
+    yield from path_problems(f"{where} key", limit.key)
+    yield from duration_problems(f"{where} period", limit.period_ms, BUDGET_PERIOD_MAX_MS)
+    if not 0 < limit.soft <= 1:
+        yield Problem(f"{where} soft", f"{limit.soft:g}", "use a part above 0, up to 1")
+    if not of_runs:
+        cure = "give it to the workflow; a rate with units bounds what a task may use"
+        yield Problem(f"{where} {limit.kind}", "a budget is shared by runs, and not by steps", cure)
+    if limit.mode == "replace":
+        what = "what a run has used is used, whoever takes its place"
+        yield Problem(f"{where} on_limit", what, 'use "wait" or "refuse"')
+
+
 def _problems(where: str, limit: Limit, *, of_runs: bool) -> Iterator[Problem]:
+    if limit.kind in SHARED_BUDGETS:
+        yield from _budget_problems(where, limit, of_runs=of_runs)
+        return
     slots = limit.kind == "slots"
     place = f"{where} {'concurrency' if slots else 'rate'}"
     least = 0 if slots and limit.key else 1  # a key alone says what can be paused

@@ -27,7 +27,6 @@ from dagnats.core.commands import (
     StartSuccessor,
     TellCaller,
     TellParent,
-    TellUsage,
 )
 from dagnats.core.draft import Draft
 from dagnats.core.events import (
@@ -125,8 +124,8 @@ def outstanding(run: Run) -> list[Command]:
         return [*commands, *_closing(run)]
     if run.detached:
         commands.append(TellParent(run.id, started=True))
-    if run.cap is not None and run.spent != NOTHING_USED:
-        commands.append(TellUsage(run.id, run.spent))
+    if run.spent != NOTHING_USED:
+        commands.extend(spending.tells(run))
     if run.status == PENDING:
         return [*commands, *_watches(run, run.graph), admission.asks(run, run.graph)]
     for node in run.graph.nodes:
@@ -249,7 +248,7 @@ def _at_gate(
     if not admission.claims(run, fact.ticket):
         return run, [LeaveGate(run.id, fact.ticket, fact.gate)]
     if isinstance(fact, GateGranted) and run.status == PENDING and run.graph is not None:
-        return _admitted(run, run.graph, at_ms)
+        return _admitted(admission.let_in(run, fact.left), run.graph, at_ms)
     return None
 
 

@@ -25,6 +25,7 @@ STICKY: Final = ("", "soft", "hard")
 CONTROL_PLANE: Final = "control-plane"
 CAPABILITIES: Final = (CONTROL_PLANE,)
 LIMIT_MODES: Final = ("wait", "refuse", "replace")
+SHARED_BUDGETS: Final = ("usd", "tokens")  # the kinds of limits that count what runs use
 # A payload that is not there: msgspec cannot read ``Raw | None``. It is falsy, and never encoded.
 ABSENT: Final = Raw(b"")
 
@@ -53,9 +54,12 @@ class Limit(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``key`` is a path into the input: the limit holds for each value that is found there (empty: for all together).
     A ticket costs ``cost``, or what the input has at ``cost_from``. ``burst`` is how much of a rate can be saved up (0:
     ``limit``). ``mode`` is what happens when there is no more: wait, be refused, or replace who has it.
+
+    A shared budget counts what runs use, in billionths of a US dollar ("usd") or in "tokens", in each period (0: ever);
+    ``soft`` as in ``Budget``.
     """
 
-    kind: Literal["slots", "rate"]
+    kind: Literal["slots", "rate", "usd", "tokens"]
     limit: int
     key: str = ""
     period_ms: int = 0
@@ -63,6 +67,7 @@ class Limit(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: int = 1
     cost_from: str = ""
     mode: LimitMode = "wait"
+    soft: float = BUDGET_SOFT_DEFAULT
 
 
 class Priority(Struct, frozen=True, kw_only=True):
@@ -296,7 +301,8 @@ class Workflow(Struct, frozen=True, kw_only=True):
     """A named graph of steps. ``output`` is a template as in ``Step.input``; None: the last steps' outputs.
 
     ``sticky`` says whether a run's steps prefer (``soft``) or need (``hard``) the worker that did its first.
-    ``limits`` are of its runs, ``priority`` says which of them go first, ``max_steps`` bounds the steps of one run that
+    ``limits`` are of its runs, and of those of the workflows that name the same ``gate`` (empty: its runs alone);
+    ``priority`` says which of them go first, ``max_steps`` bounds the steps of one run that
     are queued or running (0: any number). ``budget`` is of each of its runs, and shared by the runs that they start.
     """
 
@@ -309,6 +315,7 @@ class Workflow(Struct, frozen=True, kw_only=True):
     cancel_on: tuple[CancelOn, ...] = ()
     sticky: Sticky = ""
     limits: tuple[Limit, ...] = ()
+    gate: str = ""
     max_steps: int = 0
     priority: Priority | None = None
     budget: Budget | None = None

@@ -34,6 +34,8 @@ def refusal(run: Run) -> str:
     """Why a run cannot be opened again; empty when it can."""
     if not run.closed:
         return f"it is {run.status}"
+    if run.status == BUDGET_EXCEEDED and run.over is not None and run.over.gate:
+        return ""
     if run.status == BUDGET_EXCEEDED:
         return f"its budget is used up; give it more with `dagnats run raise {run.id}`"
     if run.status != FAILED:

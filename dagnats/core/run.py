@@ -21,12 +21,15 @@ class Saga(Struct, frozen=True, omit_defaults=True):
 class Over(Struct, frozen=True, omit_defaults=True):
     """A budget that is exceeded: the loop's at ``step``, or the run's; ``what`` is a field of ``Budget``.
 
-    What is under way may end until ``until_ms``; nothing new begins.
+    What is under way may end until ``until_ms``; nothing new begins. ``gate``: it is one that runs share there, and
+    ``reason`` what the gate said.
     """
 
     step: str
     what: str
     until_ms: int
+    gate: str = ""
+    reason: str = ""
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -48,7 +51,9 @@ class Run(Struct, frozen=True, kw_only=True):
     ``budget`` is the run's own, ``raised`` what was added to budgets since, by step ("" for the run's). ``usage`` is
     what its own handlers reported, by model in ``models``; ``elsewhere`` what was used before it, in the runs that
     it continues, and in its children. ``cap`` is what was left to its parent, which is told what it uses. ``over`` is
-    the budget that is exceeded, ``wall_due_ms`` when the time of its own is over.
+    the budget that is exceeded, ``wall_due_ms`` when the time of its own is over. ``accounts`` are the gates that count
+    what it uses through its parent; ``ceilings``, for each budget that it shares, what it could use in all when it was
+    let in.
     """
 
     id: str
@@ -100,6 +105,8 @@ class Run(Struct, frozen=True, kw_only=True):
     cap: Budget | None = None
     over: Over | None = None
     wall_due_ms: int = 0
+    accounts: tuple[str, ...] = ()
+    ceilings: tuple[int, ...] = ()
 
     @property
     def spent(self) -> Usage:

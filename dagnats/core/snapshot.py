@@ -66,6 +66,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cap: Budget | None = None
     over: Over | None = None
     wall_due_ms: int = 0
+    accounts: tuple[str, ...] = ()
+    ceilings: tuple[int, ...] = ()
 
 
 _COPIED = tuple(name for name in Snapshot.__struct_fields__ if name not in ("version", "steps"))

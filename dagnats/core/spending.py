@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from dagnats.core.admission import charge
+from dagnats.core.amounts import words_of
 from dagnats.core.budgets import (
     allowances,
     exceeded,
@@ -19,12 +21,12 @@ from dagnats.core.budgets import (
     replaced,
     tightened,
     together,
-    words_of,
 )
-from dagnats.core.commands import TellUsage
+from dagnats.core.commands import ChargeGate, TellUsage
 from dagnats.core.draft import Draft
-from dagnats.core.events import BudgetRaised, ChildReported, RunStarted, UsageReported
+from dagnats.core.events import BudgetRaised, BudgetSpent, ChildReported, RunStarted, UsageReported
 from dagnats.core.graph import NOWHERE, Graph, Node
+from dagnats.core.limiting import gate_name
 from dagnats.core.model import NOTHING_USED, Usage
 from dagnats.core.run import Over, Run
 from dagnats.core.state import BUDGET_EXCEEDED, QUEUED, StepError
@@ -51,6 +53,7 @@ def begun(run: Run, graph: Graph, fact: RunStarted) -> Run:
     budget = replaced(own, fact.budget)
     return replace(
         run,
+        accounts=fact.accounts,
         budget=budget if shared else tightened(budget, fact.cap),
         cap=fact.cap if shared else None,
         elsewhere=fact.used.get("", NOTHING_USED),
@@ -142,10 +145,16 @@ def _count(draft: Draft, node: Node, used: Usage) -> None:
 # -- being over ------------------------------------------------------------------------------------
 
 
-def _exceed(draft: Draft, step: str, what: str) -> None:
+def _exceed(draft: Draft, step: str, what: str, gate: str = "", reason: str = "") -> None:
     if draft.run.over is None and draft.run.saga is None:
-        over = Over(step, what, draft.at_ms + BUDGET_GRACE_MS)
+        over = Over(step, what, draft.at_ms + BUDGET_GRACE_MS, gate, reason)
         draft.run = replace(draft.run, over=over)
+
+
+def shared_spent(draft: Draft, fact: BudgetSpent) -> None:
+    """A budget that the run shares with others is used up, whoever used it."""
+    what = "usd_nano" if fact.kind == "usd" else "tokens"
+    _exceed(draft, "", what, fact.gate, fact.reason)
 
 
 def timed(draft: Draft) -> None:
@@ -179,6 +188,8 @@ def _end(draft: Draft, over: Over) -> None:
 def reason(draft: Draft, over: Over) -> str:
     """Which budget is exceeded, and what can be done about it."""
     run = draft.run
+    if over.gate:
+        return f"{over.reason}; {_cure(run.id, over.gate)}"
     position = draft.graph.index[over.step] if over.step else NOWHERE
     own = raised_by(run.budget, run.raised.get("")) if run.budget else None
     used = run.spent
@@ -195,11 +206,19 @@ def reason(draft: Draft, over: Over) -> str:
     return f"the budget{of} is used up: {spent}; raise it with `dagnats run raise {run.id}`"
 
 
+def _cure(run_id: str, gate: str) -> str:
+    kind, name = gate_name(gate)
+    raising = f"`dagnats gate raise {kind}:{name}`"
+    return f"`dagnats run retry {run_id}` goes on when there is more ({raising})"
+
+
 # -- raising ---------------------------------------------------------------------------------------
 
 
 def refusal(run: Run, step: str) -> str:
     """Why a run's budget, or that of its loop at ``step``, cannot be raised; empty when it can."""
+    if run.closed and run.over is not None and run.over.gate:
+        return f"run {run.id} was ended by a budget that it shares; {_cure(run.id, run.over.gate)}"
     if run.graph is None or (run.closed and run.status != BUDGET_EXCEEDED):
         return f"run {run.id} is {run.status}; a budget counts while a run goes on"
     if not step:
@@ -227,7 +246,8 @@ def raised_under_way(draft: Draft, fact: BudgetRaised) -> None:
     if after is before:
         return
     draft.run = after
-    over = after.over if after.over and after.over.step == fact.step else None
+    own = after.over is not None and not after.over.gate and after.over.step == fact.step
+    over = after.over if own else None
     more = fact.more.wall_ms
     if more:
         _prolong(
@@ -264,8 +284,16 @@ def missing(run: Run, over: Over) -> int:
 # -- telling ---------------------------------------------------------------------------------------
 
 
-def told(before: Run, after: Run) -> Iterator[TellUsage]:
-    """The parent, whose budget counts it, is told what the run has used since."""
-    same = before.usage is after.usage and before.elsewhere is after.elsewhere
-    if after.cap is not None and not same:
-        yield TellUsage(after.id, after.spent)
+def told(before: Run, after: Run) -> Iterator[TellUsage | ChargeGate]:
+    """The parent, and the gate, whose budgets count it, are told what the run has used since."""
+    if before.usage is not after.usage or before.elsewhere is not after.elsewhere:
+        yield from tells(after)
+
+
+def tells(run: Run) -> Iterator[TellUsage | ChargeGate]:
+    """What a run has used is told to whom it concerns."""
+    if run.cap is not None:
+        yield TellUsage(run.id, run.spent)
+    charged = charge(run)
+    if charged is not None:
+        yield charged

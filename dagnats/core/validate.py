@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dagnats.core.budgets import budget_problems
 from dagnats.core.control import bare_name
 from dagnats.core.kinds import KINDS
-from dagnats.core.limiting import limit_problems, priority_problems
+from dagnats.core.limiting import gate_problems, limit_problems, priority_problems
 from dagnats.core.matching import match_problems
 from dagnats.core.model import (
     CAPABILITIES,
@@ -90,6 +90,7 @@ def _workflow_problems(workflow: Workflow, known: set[str]) -> Iterator[Problem]
     yield from path_problems("workflow.idempotency_key", workflow.idempotency_key)
     yield from _sticky_problems(workflow)
     yield from limit_problems("workflow.limits", workflow.limits, of_runs=True)
+    yield from gate_problems(workflow)
     yield from count_problems(
         "workflow.concurrency.max_steps", workflow.max_steps, 0, STEPS_AT_ONCE_MAX
     )

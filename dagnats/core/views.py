@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from msgspec import Raw, Struct
 
-from dagnats.core.budgets import raised_by, usd_of, write_budget
+from dagnats.core.amounts import usd_of
+from dagnats.core.budgets import raised_by, write_budget
 from dagnats.core.commands import child_run_id, successor_run_id
 from dagnats.core.graph import NOWHERE, Graph
 from dagnats.core.model import (

@@ -10,21 +10,29 @@ from __future__ import annotations
 from msgspec import Struct
 
 from dagnats.clock import Clock
-from dagnats.core.admission import asked_of
-from dagnats.core.commands import (
-    ArmTimer,
-    AskGate,
+from dagnats.core.admission import asked_of, spent_by
+from dagnats.core.commands import ArmTimer, AskGate, ChargeGate, LeaveGate
+from dagnats.core.entities import NOTHING_SPENT, GateAsked, GateCharged, GateLeft
+from dagnats.core.events import (
+    BudgetSpent,
+    CancelRequested,
+    Event,
+    GateChecked,
+    GateGranted,
+    GateRefused,
+)
+from dagnats.core.gates import stored
+from dagnats.core.gates.commands import (
     CancelHolder,
     CheckTicket,
+    GateCommand,
     GrantTicket,
-    LeaveGate,
     RefuseTicket,
+    StopSpending,
 )
-from dagnats.core.entities import GateAsked, GateLeft
-from dagnats.core.events import CancelRequested, Event, GateChecked, GateGranted, GateRefused
-from dagnats.core.gates import stored
-from dagnats.core.gates.gate import Gate, GateCommand
+from dagnats.core.gates.gate import Gate
 from dagnats.core.run import Run
+from dagnats.core.state import NOBODY
 from dagnats.gates import GateRead, read_gate
 from dagnats.limits import GATE_SAVED_FACTS
 from dagnats.ports import Append, Outside
@@ -34,20 +42,28 @@ from dagnats.wire import subjects
 from dagnats.wire.codec import encode
 
 
-def to_gate(run: Run, command: AskGate | LeaveGate, partitions: int) -> Append:
+def to_gate(run: Run, command: AskGate | ChargeGate | LeaveGate, partitions: int) -> Append:
     """What a run tells a gate: a fact in the gate's own log."""
-    if isinstance(command, LeaveGate):
-        return left(partitions, command)
-    demands, rank_ms = asked_of(run, command)
-    asked = GateAsked(run=command.run, ticket=command.ticket, rank_ms=rank_ms, demands=demands)
-    return Append(_subject(partitions, command.gate), encode(asked), command.id)
+    match command:
+        case LeaveGate():
+            return left(partitions, command)
+        case ChargeGate():
+            fact = GateCharged(run=command.run, ticket=command.ticket, spent=command.spent)
+        case AskGate():
+            demands, rank_ms = asked_of(run, command)
+            fact = GateAsked(
+                run=command.run, ticket=command.ticket, rank_ms=rank_ms, demands=demands,
+                spent=spent_by(run) if command.position == NOBODY else NOTHING_SPENT,
+            )  # fmt: skip
+    return Append(_subject(partitions, command.gate), encode(fact), command.id)
 
 
 def left(partitions: int, command: LeaveGate) -> Append:
     """The fact that a ticket needs its gate no more."""
     fact = GateLeft(
-        run=command.run, ticket=command.ticket, pause_ms=command.pause_ms, heir=command.heir
-    )
+        run=command.run, ticket=command.ticket, pause_ms=command.pause_ms, heir=command.heir,
+        spent=command.spent,
+    )  # fmt: skip
     return Append(_subject(partitions, command.gate), encode(fact), command.id)
 
 
@@ -112,9 +128,13 @@ class Gates:
                 subject = subjects.timer(self._number, command.run)
                 return armed(subject, self._number, command.run, command.due_ms)
             case GrantTicket():
-                fact = GateGranted(gate=command.gate, ticket=command.ticket)
+                fact = GateGranted(gate=command.gate, ticket=command.ticket, left=command.left)
             case CheckTicket():
                 fact = GateChecked(gate=command.gate, ticket=command.ticket)
+            case StopSpending():
+                fact = BudgetSpent(
+                    gate=command.gate, ticket=command.ticket, kind=command.kind, reason=command.reason
+                )  # fmt: skip
             case CancelHolder():
                 cancel = CancelRequested(reason=command.reason)
                 return Append(self._of_run(command.run, "client"), encode(cancel), command.id)

@@ -14,6 +14,7 @@ from dagnats.core.commands import (
     AskGate,
     AwaitEvent,
     CancelChild,
+    ChargeGate,
     CloseRun,
     Command,
     DeadLetter,
@@ -74,7 +75,7 @@ class Performer:
         match command:
             case Dispatch():
                 return await self._dispatch(run, command)
-            case ArmTimer() | AskGate() | LeaveGate():
+            case ArmTimer() | AskGate() | ChargeGate() | LeaveGate():
                 return [self._plain(run, command)]
             case DeadLetter():
                 return [Before(await self._dead_letter(run, command))]
@@ -89,7 +90,7 @@ class Performer:
             case Abandon() | AwaitEvent() | ForgetEvent() | DropCheckpoint() | TellCaller():
                 return self._effects(run, command)
 
-    def _plain(self, run: Run, command: ArmTimer | AskGate | LeaveGate) -> Append:
+    def _plain(self, run: Run, command: ArmTimer | AskGate | ChargeGate | LeaveGate) -> Append:
         if isinstance(command, ArmTimer):
             subject = subjects.timer(self._partition, command.run)
             return armed(subject, self._partition, command.run, command.due_ms)

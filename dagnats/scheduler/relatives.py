@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from dagnats import payloads
-from dagnats.core import budgets
+from dagnats.core import admission, budgets
 from dagnats.core.commands import CancelChild, StartChild, StartSuccessor, TellParent, TellUsage
 from dagnats.core.control import foreign
 from dagnats.core.events import (
@@ -103,6 +103,7 @@ class Relatives:
             root=run.root or run.id,
             depth=run.depth + 1,
             cap=self._cap(run, ticket),
+            accounts=() if detached else admission.accounts(run),
         )
         return Append(self._subject(child, "client"), encode(started), f"{child}:start")
 
@@ -153,5 +154,6 @@ class Relatives:
             cap=run.cap,
             used=used,
             raised=run.raised,
+            accounts=run.accounts,
         )
         return Append(self._subject(command.successor, "client"), encode(started), command.id)

@@ -12,8 +12,9 @@ import pytest
 from msgspec import Struct
 
 from dagnats import Client
+from dagnats.client import Handle
 from dagnats.jetstream.outside import JetStream
-from tests.faults.gated import AT_ONCE, PER_TENANT
+from tests.faults.gated import AT_ONCE, PER_TENANT, REPORTS, TOKENS
 from tests.faults.tasks import LEDGER
 from tests.scenarios.gates_support import empty
 from tests.support.broker import Broker
@@ -66,10 +67,10 @@ class Scene(Struct):
             one = max(one, max(Counter(tenant for _, tenant in tickets).values(), default=0))
         return altogether, one
 
-    async def endure(self, kill: Callable[[], object], kills: int) -> None:
-        """Start everything, kill as often, let everything end; nothing was over a limit, and nothing is left."""
+    async def run_all(self, workflow: str, kill: Callable[[], object], kills: int) -> list[Handle]:
+        """Start everything, kill as often, let everything end."""
         handles = [
-            await self.client.start("narrow", {"n": n, "tenant": n % TENANTS}) for n in range(RUNS)
+            await self.client.start(workflow, {"n": n, "tenant": n % TENANTS}) for n in range(RUNS)
         ]
         for number in range(1, kills + 1):
             enough = number * RUNS // (kills + 2)
@@ -78,10 +79,40 @@ class Scene(Struct):
         async with asyncio.timeout(60):
             outputs = [await handle.result(60) for handle in handles]
         assert outputs == list(range(RUNS))
+        return handles
+
+    async def endure(self, kill: Callable[[], object], kills: int) -> None:
+        """Nothing was over a limit, and nothing is left."""
+        await self.run_all("narrow", kill, kills)
         altogether, one = self.most()
         assert altogether == AT_ONCE  # it was reached, and never more
         assert one == PER_TENANT
         await eventually(lambda: empty(self.client, "task", "narrow"), 20)
+
+    def kill_a_worker(self) -> None:
+        """And start another."""
+        victim = self.fleet.workers[0]
+        self.fleet.gone(victim)
+        victim.kill()
+        self.died(victim.pid)
+        self.fleet.start_worker()
+
+    def kill_a_scheduler(self) -> None:
+        """And start another."""
+        victim = self.fleet.schedulers[0]
+        self.fleet.gone(victim)
+        victim.kill()
+        self.fleet.start_scheduler()
+
+    def kill_the_server(self) -> None:
+        """And start it again."""
+        self.broker.kill()
+        self.broker.start()
+
+    async def used(self) -> dict[str, float]:
+        """What the gate says that each tenant has used."""
+        gate = await self.client.gate("workflow", "costly")
+        return {limit.key: limit.used for limit in gate.limits if limit.key}
 
 
 @asynccontextmanager
@@ -103,36 +134,34 @@ async def scene(broker: Broker, directory: Path, *, schedulers: int) -> AsyncIte
 async def test_holders_killed(broker, tmp_path):
     """A worker that holds slots dies: its tickets run again with the places that they have."""
     async with scene(broker, tmp_path, schedulers=1) as s:
-
-        def kill() -> None:
-            victim = s.fleet.workers[0]
-            s.fleet.gone(victim)
-            victim.kill()
-            s.died(victim.pid)
-            s.fleet.start_worker()
-
-        await s.endure(kill, kills=3)
+        await s.endure(s.kill_a_worker, kills=3)
 
 
 async def test_owners_of_the_gate_killed(broker, tmp_path):
     """A scheduler that owns the gate dies: the next one knows who is inside and who waits."""
     async with scene(broker, tmp_path, schedulers=2) as s:
-
-        def kill() -> None:
-            victim = s.fleet.schedulers[0]
-            s.fleet.gone(victim)
-            victim.kill()
-            s.fleet.start_scheduler()
-
-        await s.endure(kill, kills=3)
+        await s.endure(s.kill_a_scheduler, kills=3)
 
 
 async def test_the_server_killed(broker, tmp_path):
     """The server dies: what a gate let in is in its log, and nobody is let in twice."""
     async with scene(broker, tmp_path, schedulers=2) as s:
+        await s.endure(s.kill_the_server, kills=2)
 
-        def kill() -> None:
-            s.broker.kill()
-            s.broker.start()
 
-        await s.endure(kill, kills=2)
+@pytest.mark.parametrize("killed", ["a_worker", "a_scheduler", "the_server"])
+async def test_what_tenants_use_is_counted_once(broker, tmp_path, killed):
+    """Whoever dies: the gate's count is what the runs have used, and each report of a ticket counts once."""
+    async with scene(broker, tmp_path, schedulers=2) as s:
+        handles = await s.run_all("costly", getattr(s, f"kill_{killed}"), kills=3)
+        spent = Counter[str]()
+        for n, handle in enumerate(handles):
+            spent[str(n % TENANTS)] += (await handle.status()).usage.output_tokens
+        assert spent == Counter(
+            {str(t): RUNS // TENANTS * 2 * REPORTS * TOKENS for t in range(TENANTS)}
+        )
+
+        async def same() -> bool:
+            return await s.used() == dict(spent)
+
+        await eventually(same)

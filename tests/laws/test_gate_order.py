@@ -8,9 +8,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagnats.core.commands import ArmTimer, CancelHolder, CheckTicket, GrantTicket, RefuseTicket
+from dagnats.core.commands import ArmTimer
 from dagnats.core.entities import Demand, GateAsked, GateLeft
 from dagnats.core.events import TimerFired
+from dagnats.core.gates.commands import CancelHolder, CheckTicket, GrantTicket, RefuseTicket
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.stored import restore, save
 from dagnats.limits import GATE_CHECK_MS, RATE_LATE_MAX_MS

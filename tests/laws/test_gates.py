@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dagnats.core.entities import Demand, GateAsked, GateLeft, GateReleased
+from dagnats.core.entities import Demand, GateAsked, GateCharged, GateLeft, GateReleased
 from dagnats.core.events import CancelRequested, TimerFired
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.stored import restore, save
@@ -25,6 +25,9 @@ SHAPES: list[list[dict[str, Any]]] = [
     [{"kind": "slots", "limit": 1, "mode": "replace"}],
     [{"kind": "slots", "limit": 0, "path": "tenant"}],
     [{"kind": "slots", "limit": 5}, {"kind": "slots", "limit": 3, "path": "model"}],
+    [{"kind": "tokens", "limit": 9, "path": "tenant", "period_ms": 1_500}, {"kind": "slots", "limit": 3}],
+    [{"kind": "usd", "limit": 9, "period_ms": 700}, {"kind": "tokens", "limit": 5, "mode": "refuse"}],
+    [{"kind": "tokens", "limit": 9, "path": "tenant"}],
 ]  # fmt: skip
 
 
@@ -41,6 +44,8 @@ moves = st.lists(
         st.tuples(st.just("leave"), st.integers(0, 7), st.sampled_from([0, 0, 0, 700])),
         st.tuples(st.just("heir"), st.integers(0, 7)),
         st.tuples(st.just("release"), st.integers(0, 7)),
+        st.tuples(st.just("charge"), st.integers(0, 7), st.integers(0, 12)),
+        st.tuples(st.just("raise"), st.sampled_from("ab"), st.integers(0, 9)),
         st.tuples(st.just("wait"), st.integers(1, 2_000)),
         st.tuples(st.just("wait"), st.just(GATE_CHECK_MS)),
         st.tuples(st.just("noise"), st.integers(0, 2)),
@@ -63,6 +68,11 @@ def play(shape: list[dict[str, Any]], script: list[Any]) -> World:
             case "heir":
                 heir = f"r{told[0] + 1}"
                 world.tell(GateLeft(run=f"r{told[0]}", ticket="a/1/0", heir=heir))
+            case "charge":
+                spent = (told[1], told[1])
+                world.tell(GateCharged(run=f"r{told[0]}", ticket="a/1/0", spent=spent))
+            case "raise":
+                world.raise_(*told)
             case "release":
                 world.tell(GateReleased(run=f"r{told[0]}"))
             case "wait":
@@ -108,6 +118,7 @@ def test_nothing_leaks(shape, script):
     assert save(gate)
     assert not gate.meters.buckets
     assert not gate.meters.paused
+    assert all(not gate.meters.rules[meter[:2]].period_ms for meter in gate.meters.accounts)
 
 
 @many
@@ -117,6 +128,8 @@ def test_nobody_starves(shape, script):
     world = play(shape, script)
     rounds = len(world.gate.lines.waiting) + len(world.gate.holders) + 1
     for _ in range(rounds):
+        for key in "ab":
+            world.raise_(key, 1_000)  # a budget without a period comes back with this alone
         for run, ticket in list(world.gate.holders):
             world.tell(GateLeft(run=run, ticket=ticket))
         world.wait(2_000)

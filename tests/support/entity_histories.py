@@ -16,7 +16,9 @@ from msgspec import Raw
 from dagnats.core.entities import (
     Demand,
     GateAsked,
+    GateCharged,
     GateLeft,
+    GateRaised,
     GateReleased,
     StartCancelled,
     StartScheduled,
@@ -178,9 +180,38 @@ def gate_singleton() -> Facts:
     yield T0 + 20, GateLeft(run="r2", ticket="a/1/0", heir="r2-next")
 
 
+def gate_budget() -> Facts:
+    """A tenant uses up what it shares; one of another does not; more comes from a person, and with the next period."""
+
+    def of(tenant: str, pays: int = 1) -> tuple[Demand, Demand]:
+        each = Demand(
+            kind="tokens", limit=100, period_ms=60_000, path="input.tenant", key=tenant, cost=pays
+        )
+        return each, Demand(kind="usd", limit=1_000, cost=pays)
+
+    start = T0 - T0 % 60_000 + 1_000
+    for number, (run, tenant, pays) in enumerate(
+        [("r1", "a", 1), ("r2", "a", 1), ("r3", "b", 1), ("r4", "a", 0)]
+    ):
+        yield start + number, _asks(run, start + number, *of(tenant, pays))
+    yield start + 10, GateCharged(run="r1", ticket="a/1/0", spent=(300, 60))
+    yield start + 11, GateCharged(run="r1", ticket="a/1/0", spent=(300, 60))
+    yield start + 12, GateCharged(run="r4", ticket="a/1/0", spent=(900, 90))  # its parent pays
+    yield start + 13, GateCharged(run="r2", ticket="a/1/0", spent=(100, 41))
+    yield start + 20, GateLeft(run="r1", ticket="a/1/0", spent=(350, 70))
+    yield start + 21, _asks("r5", start + 21, *of("a"))
+    yield start + 22, _asks("r6", start + 22, *of("b"))
+    yield start + 30, GateRaised(kind="tokens", path="input.tenant", key="a", more=20, by="ada")
+    yield start + 31, _asks("r7", start + 31, *of("a"))
+    yield start + 40, GateCharged(run="r5", ticket="a/1/0", spent=(0, 30))
+    yield start + 41, _asks("r8", start + 41, *of("a"))
+    yield start + 59_010, TimerFired(due_ms=start + 59_000)
+    yield start + 59_020, GateLeft(run="r5", ticket="a/1/0", heir="r5-next", spent=(0, 40))
+
+
 SCRIPTS: tuple[Callable[[], Facts], ...] = (
     trigger_schedule, trigger_queue, trigger_replaces, trigger_debounced, trigger_batched, start_fires, start_cancelled,
-    gate_slots, gate_rate, gate_singleton,
+    gate_slots, gate_rate, gate_singleton, gate_budget,
 )  # fmt: skip
 
 

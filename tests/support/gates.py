@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from dagnats.core.entities import Demand, GateAsked
+from dagnats.core.entities import Demand, GateAsked, GateCharged, GateLeft, GateRaised
 from dagnats.core.events import Event, TimerFired
+from dagnats.core.gates.commands import StopSpending
 from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.meters import Meter, meter_of
+from dagnats.core.model import SHARED_BUDGETS
 
 
 class World:
@@ -20,25 +22,75 @@ class World:
         self.events: list[Event] = []
         self.said: list[list[Any]] = []
         self.now = 1_000_000
+        self.spent: Counter[tuple[Meter, int]] = (
+            Counter()
+        )  # by budget and the beginning of its period
 
     def tell(self, fact: Any) -> list[Any]:
         """One more fact."""
         event = Event(len(self.events) + 1, self.now, fact)
         self.events.append(event)
+        before = dict(self.gate.holders)
+        self._count(fact)
         self.said.append(self.gate.fold(event))
+        self._check_budgets(before)
         self.check()
         return self.said[-1]
+
+    def _count(self, fact: Any) -> None:
+        """What the fact adds to budgets, worked out anew."""
+        holding = self.gate.holders.get((getattr(fact, "run", ""), getattr(fact, "ticket", "")))
+        if not isinstance(fact, GateCharged | GateLeft) or holding is None:
+            return
+        for demand in holding.demands:
+            if demand.is_budget and demand.cost:
+                place = ("usd", "tokens").index(demand.kind)
+                more = max(0, fact.spent[place] - holding.spent[place])
+                self.spent[meter_of(demand), self._since(demand)] += more
+
+    def _since(self, demand: Demand) -> int:
+        return self.now // demand.period_ms * demand.period_ms if demand.period_ms else 0
+
+    def _check_budgets(self, before: dict[Any, Any]) -> None:
+        """Nobody is let in when a budget is used up; when it is exceeded, who spends is told, and is told once."""
+        gate = self.gate
+        for key, holding in gate.holders.items():
+            inherited = (
+                isinstance(self.events[-1].fact, GateLeft) and self.events[-1].fact.heir == key[0]
+            )
+            if key not in before and not inherited:
+                assert all(
+                    gate.meters.left(meter_of(demand), gate.as_of_ms) > 0
+                    for demand in holding.demands if demand.is_budget
+                )  # fmt: skip
+        stopped = [
+            (each.run, each.ticket) for each in self.said[-1] if isinstance(each, StopSpending)
+        ]
+        assert len(stopped) == len(set(stopped))
+        for meter, account in gate.meters.accounts.items():
+            assert account.spent == self.spent[meter, account.since_ms]
+            exceeded = account.spent > gate.meters.rules[meter[:2]].limit + account.more
+            assert account.over or not exceeded
 
     def ask(self, run: str, rank: int, keys: dict[str, str], cost: int) -> list[Any]:
         """A ticket asks."""
         demands = tuple(
             Demand(
                 **each, key=keys[each["path"]] if "path" in each else "",
-                cost=min(cost, each["limit"] or 1),
+                cost=cost % 2 if each["kind"] in SHARED_BUDGETS else min(cost, each["limit"] or 1),
             )
             for each in self.shape
         )  # fmt: skip
         return self.tell(GateAsked(run=run, ticket="a/1/0", rank_ms=rank, demands=demands))
+
+    def raise_(self, key: str, more: int) -> None:
+        """Somebody adds to each budget that there is for a key."""
+        for each in self.shape:
+            if each["kind"] in SHARED_BUDGETS:
+                path = each.get("path", "")
+                self.tell(
+                    GateRaised(kind=each["kind"], path=path, key=key if path else "", more=more)
+                )
 
     def wait(self, ms: int) -> None:
         """Time passes."""

@@ -10,11 +10,13 @@ from dagnats.core.definition import read_workflow
 from dagnats.core.events import (
     ApprovalDecided,
     BudgetRaised,
+    BudgetSpent,
     ChildClosed,
     ChildReported,
     ChildStarted,
     ControlDecided,
     EventReceived,
+    GateGranted,
     RetryRequested,
     RunContinued,
     RunStarted,
@@ -33,7 +35,7 @@ def told(*steps: dict[str, Any], value: Any = None, begin: bool = True, **option
     workflow, problems = read_workflow({"name": "flow", "steps": list(steps), **options})
     assert workflow is not None
     assert not problems, problems
-    names = ("timeout_ms", "cancel_on", "default_retry", "budget")
+    names = ("timeout_ms", "cancel_on", "default_retry", "budget", "limits")
     return Story(
         *workflow.steps,
         value=value,
@@ -335,9 +337,25 @@ def budget_of_time() -> Story:
     return story.succeed("think", "done")
 
 
+def budget_shared() -> Story:
+    """A run is let in, and then ended by a budget that it shares; opened again, it waits for its turn, and goes on."""
+    limits = [{"tokens": 100, "key": "tenant"}, {"usd": 1, "period": "1d"}]
+    story = told(task("look"), task("tell", "look"), value={"tenant": "a"}, limits=limits)
+    gate = "gate=workflow=w"
+    story.tell(GateGranted(gate=gate, ticket="!run/0", left=(70, 500)))
+    story.tell(UsageReported(ticket="look/1/0", n=0, output_tokens=30, usd_nano=4, model="m"))
+    story.tell(BudgetSpent(gate=gate, ticket="!run/0", kind="tokens", reason="it is used up"))
+    story.succeed("look", 1).tell(BudgetRaised(more=Budget(tokens=500), epoch=1))
+    story.tell(RetryRequested(epoch=1)).tell(
+        GateGranted(gate=gate, ticket="!run/1", left=(20, 500))
+    )
+    story.tell(BudgetSpent(gate=gate, ticket="!run/0", kind="tokens", reason="late"))
+    return story.succeed("tell", 2)
+
+
 KIND_SCRIPTS: tuple[Callable[[], Story], ...] = (
     map_in_order, map_tolerates, map_fails, map_of_nothing, planner_corrected, planner_previewed, approval_quorum,
     approval_rejected, approval_expired, sleeps, events, signals, children, child_cancelled, responds, agents,
     continued_as_new, compensates, compensation_fails, durable_calls, control_plane, parked, opened_again, forked,
-    cancelled_by_event, budget_raised, budget_of_time,
+    cancelled_by_event, budget_raised, budget_of_time, budget_shared,
 )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dagnats import Budget, DefinitionError, InvalidInput
+from dagnats import Budget, DefinitionError, InvalidInput, WorkflowBuilder
 from dagnats.budgets import more_of, parsed
+from dagnats.core.definition import write_workflow
 from dagnats.core.model import Budget as Bounds
 
 
@@ -52,9 +53,46 @@ def test_more_of_nothing():
         ({"usd": "2"}, "give a number"),
         ({"wall": 0}, "wall"),
         ({}, "nothing"),
+        ({"usd": 1, "wall": "1h", "per": "1d"}, "runs share usd and tokens"),
+        ({"usd": 1, "on_limit": "refuse"}, "give per or key"),
+        ({"usd": 1, "per": "400d"}, "Budget period"),
+        ({"usd": 1, "key": "input."}, "write a path into the input"),
+        ({"usd": 1, "key": "a", "on_limit": "replace"}, "Budget on_limit"),
     ],
 )
 def test_python_says_it_at_once(given, problem):
     """Where it is written."""
     with pytest.raises(DefinitionError, match=problem):
         Budget(**given)
+
+
+SHARED = Budget(usd=100, tokens=9, per="1d", key="input.tenant", soft=0.5)
+
+
+def test_a_budget_that_runs_share_is_a_limit():
+    """It is written as such; the budget of each run stands beside it."""
+    built = WorkflowBuilder("w", budget=[Budget(usd=2), SHARED], gate="tenants").task("a").build()
+
+    written = write_workflow(built)
+    assert written["budget"] == {"usd": 2}
+    assert written["gate"] == "tenants"
+    assert written["limits"] == [
+        {"usd": 100, "period": "24h", "key": "tenant", "soft": 0.5},
+        {"tokens": 9, "period": "24h", "key": "tenant", "soft": 0.5},
+    ]
+    assert repr(SHARED) == "Budget(usd=100, tokens=9, soft=0.5, period='24h', key='tenant')"
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: WorkflowBuilder("w", budget=[Budget(usd=2), Budget(usd=1)]), "two are of each run"),
+        (lambda: WorkflowBuilder("w").agent_loop("a", max_iterations=2, budget=SHARED), "only the runs of a workflow"),
+        (lambda: WorkflowBuilder("w", gate="g").task("a").build(), "no limits for it to keep"),
+        (lambda: WorkflowBuilder("w", budget=[SHARED, SHARED]).task("a").build(), "2 budgets in usd"),
+    ],
+)  # fmt: skip
+def test_where_one_is_shared(make, problem):
+    """By the runs of a workflow, and nowhere else."""
+    with pytest.raises(DefinitionError, match=problem):
+        make()

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import heapq
 
-from msgspec import Struct
-
 from dagnats.core import durations
-from dagnats.core.commands import ArmTimer, CancelHolder, CheckTicket, GrantTicket, RefuseTicket
-from dagnats.core.entities import Demand, GateAsked, GateLeft, GateReleased
+from dagnats.core.commands import ArmTimer
+from dagnats.core.entities import (
+    Demand,
+    GateAsked,
+    GateCharged,
+    GateLeft,
+    GateRaised,
+    GateReleased,
+)
 from dagnats.core.events import Event, Fact, TimerFired
+from dagnats.core.gates import accounts
 from dagnats.core.gates.claims import Claims
+from dagnats.core.gates.commands import (
+    CancelHolder,
+    CheckTicket,
+    GateCommand,
+    RefuseTicket,
+)
+from dagnats.core.gates.holders import Holding
 from dagnats.core.gates.lines import Lines, Ticket, Waiting
 from dagnats.core.gates.meters import Meter, Meters, cost_of, meter_of, sound
 from dagnats.core.limiting import RUN_TICKET
 from dagnats.limits import GATE_CHECK_MS, GATE_WAITING_MAX, RATE_LATE_MAX_MS
-
-GateCommand = GrantTicket | RefuseTicket | CheckTicket | CancelHolder | ArmTimer
-
-
-class Holding(Struct):
-    """A ticket that was let through, and when its run was last asked whether it needs that still."""
-
-    run: str
-    ticket: str
-    since_ms: int
-    checked_ms: int
-    demands: tuple[Demand, ...]
 
 
 class Gate:
@@ -73,6 +74,12 @@ class Gate:
                 self._asked(fact)
             case GateLeft():
                 self._left(fact)
+            case GateCharged():
+                self.out.extend(accounts.charge(self, (fact.run, fact.ticket), fact.spent))
+            case GateRaised():
+                meter = accounts.raised(self, fact)
+                if meter is not None:
+                    self._open(meter)
             case GateReleased():
                 for key in [*self.holders, *self.lines.waiting]:
                     if key[0] == fact.run:
@@ -94,7 +101,7 @@ class Gate:
     def _asked(self, fact: GateAsked) -> None:
         key = fact.run, fact.ticket
         if key in self.holders:  # asked again, or the run before left its place to this one
-            self.out.append(GrantTicket(self.id, *key))
+            self.out.append(accounts.grant(self, key, self.holders[key].demands))
             return
         if key in self.lines.waiting:
             return
@@ -104,7 +111,7 @@ class Gate:
         for name in self.meters.learn(fact.demands, self.at_ms):
             for meter in [meter for meter in self.lines.stuck if meter[:2] == name]:
                 self._open(meter)
-        asking = Waiting(fact.rank_ms, self.seq, *key, self.at_ms, fact.demands)
+        asking = Waiting(fact.rank_ms, self.seq, *key, self.at_ms, fact.demands, fact.spent)
         refusal, after_ms = self._refusal(asking)
         if refusal:
             self.out.append(RefuseTicket(self.id, *key, refusal, after_ms))
@@ -158,6 +165,7 @@ class Gate:
         if key in self.lines.waiting:
             self._withdraw(key)
             return
+        self.out.extend(accounts.charge(self, key, fact.spent))
         holding = self.holders.pop(key, None)
         if holding is None:
             return
@@ -180,8 +188,8 @@ class Gate:
         """A run goes on as another, which has its place before it asks, or in place of waiting."""
         if heir in self.lines.waiting:
             self._withdraw(heir)
-            self.out.append(GrantTicket(self.id, *heir))
-        self.holders[heir] = Holding(*heir, self.at_ms, self.at_ms, holding.demands)
+            self.out.append(accounts.grant(self, heir, holding.demands))
+        self.holders[heir] = Holding(*heir, self.at_ms, self.at_ms, holding.demands, holding.spent)
         self.claims.inherit(holding.demands, key, heir)
 
     # -- granting ----------------------------------------------------------------------------------
@@ -197,8 +205,10 @@ class Gate:
                 return
         self.lines.let_through(first)
         self.meters.take(first.demands)
-        self.holders[first.key] = Holding(*first.key, self.at_ms, self.at_ms, first.demands)
-        self.out.append(GrantTicket(self.id, *first.key))
+        self.holders[first.key] = Holding(
+            *first.key, self.at_ms, self.at_ms, first.demands, first.spent
+        )
+        self.out.append(accounts.grant(self, first.key, first.demands))
         if self.lines.first(first.line) is not None:
             self.lines.stick(came_from or meter_of(first.demands[0]), first.line)
 
@@ -262,6 +272,8 @@ class Gate:
 def _taken(gate: Gate, demand: Demand) -> tuple[str, int]:
     """Why there is no more of a limit that nobody waits for, and after how long there is."""
     meter = meter_of(demand)
+    if demand.is_budget:
+        return accounts.refusal(gate, meter)
     if demand.kind == "rate":
         wait_ms = gate.meters.wait_ms(meter, demand.cost, gate.at_ms)
         per = durations.text_of_ms(demand.period_ms)

@@ -12,14 +12,14 @@ from collections import deque
 
 from msgspec import Struct
 
-from dagnats.core.entities import Demand
+from dagnats.core.entities import NOTHING_SPENT, Demand, Spent
 from dagnats.core.gates.meters import Meter, meter_of
 
 Ticket = tuple[str, str]  # run, ticket
 Line = tuple[Meter, ...]
 
 
-class Waiting(Struct, order=True):
+class Waiting(Struct, order=True, omit_defaults=True):
     """A ticket in its line. Compared by rank, then by who asked first."""
 
     rank_ms: int
@@ -28,6 +28,7 @@ class Waiting(Struct, order=True):
     ticket: str
     asked_ms: int
     demands: tuple[Demand, ...]
+    spent: Spent = NOTHING_SPENT
 
     @property
     def key(self) -> Ticket:

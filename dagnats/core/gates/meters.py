@@ -1,4 +1,4 @@
-"""What there is of each limit of a gate: slots in use, what is left of rates, what rests for a while."""
+"""What there is of each limit of a gate: slots in use, what is left of rates and budgets, what rests for a while."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from dagnats.core.entities import Demand
+from dagnats.core.model import SHARED_BUDGETS
 
 Meter = tuple[str, str, str]  # kind, path, the value found there
 
@@ -25,6 +26,8 @@ def sound(demand: Demand) -> bool:
     """Whether a demand can be counted with."""
     if demand.kind == "slots":
         return demand.limit >= 0 and demand.cost >= 0
+    if demand.is_budget:
+        return demand.limit > 0 and demand.period_ms >= 0 and demand.mode != "replace"
     return demand.kind == "rate" and min(demand.limit, demand.period_ms) > 0 and demand.cost >= 0
 
 
@@ -48,6 +51,23 @@ class Bucket(Struct):
     at_ms: int
 
 
+class Account(Struct):
+    """Of a shared budget: what was spent in the period that began at ``since_ms``, and what was added to it.
+
+    ``over``: more was spent than there is, and those who spend have been told.
+    """
+
+    since_ms: int
+    spent: int = 0
+    more: int = 0
+    over: bool = False
+
+
+def since_of(period_ms: int, at_ms: int) -> int:
+    """When the period began that a moment is in: they are counted from 1970 on, so days begin at midnight, UTC."""
+    return at_ms - at_ms % period_ms if period_ms else 0
+
+
 class Meters:
     """The limits of one gate, for each key."""
 
@@ -55,6 +75,7 @@ class Meters:
         self.rules: dict[tuple[str, str], Rule] = {}
         self.used: dict[Meter, int] = {}
         self.buckets: dict[Meter, Bucket] = {}
+        self.accounts: dict[Meter, Account] = {}
         self.paused: dict[Meter, int] = {}
 
     def learn(self, demands: tuple[Demand, ...], now: int) -> Iterator[tuple[str, str]]:
@@ -64,7 +85,7 @@ class Meters:
             rate = demand.kind == "rate"
             told = Rule(
                 demand.limit,
-                demand.period_ms if rate else 0,
+                0 if demand.kind == "slots" else demand.period_ms,
                 (demand.burst or demand.limit) if rate else 0,
             )
             known = self.rules.get(name)
@@ -84,6 +105,8 @@ class Meters:
             return True
         if meter[0] == "rate":
             return self.wait_ms(meter, cost, now) > 0
+        if meter[0] in SHARED_BUDGETS:
+            return self.left(meter, now) <= 0
         limit = self.rules[meter[:2]].limit
         # A limit that has shrunk below a ticket's cost lets that one through alone.
         return limit > 0 and self.used.get(meter, 0) + cost > max(limit, cost)
@@ -99,7 +122,10 @@ class Meters:
         until = self.paused.get(meter, 0)
         if until > now:
             return until
-        return now + self.wait_ms(meter, cost, now) if meter[0] == "rate" else 0
+        if meter[0] == "rate":
+            return now + self.wait_ms(meter, cost, now)
+        period_ms = self.rules[meter[:2]].period_ms
+        return since_of(period_ms, now) + period_ms if period_ms else 0
 
     def take(self, demands: tuple[Demand, ...]) -> None:
         """A ticket is let through."""
@@ -107,7 +133,7 @@ class Meters:
             meter = meter_of(demand)
             if demand.kind == "slots":
                 self.used[meter] = self.used.get(meter, 0) + demand.cost
-            else:
+            elif demand.kind == "rate":
                 self.buckets[meter].level -= demand.cost * self.rules[meter[:2]].period_ms
 
     def give_back(self, demands: tuple[Demand, ...]) -> list[Meter]:
@@ -120,6 +146,22 @@ class Meters:
             else:
                 del self.used[meter]
         return freed
+
+    def account(self, meter: Meter, now: int) -> Account:
+        """What was used of a shared budget in this period."""
+        since_ms = since_of(self.rules[meter[:2]].period_ms, now)
+        account = self.accounts.get(meter)
+        if account is None or account.since_ms != since_ms:
+            account = self.accounts[meter] = Account(since_ms)
+        return account
+
+    def left(self, meter: Meter, now: int) -> int:
+        """What is left of a shared budget; less than nothing when it is exceeded."""
+        account = self.accounts.get(meter)
+        rule = self.rules[meter[:2]]
+        if account is None or account.since_ms != since_of(rule.period_ms, now):
+            return rule.limit
+        return rule.limit + account.more - account.spent
 
     def pause(self, demands: tuple[Demand, ...], until_ms: int) -> None:
         """Everybody with the same keys waits; where there are none, everybody."""
@@ -135,6 +177,9 @@ class Meters:
                 del self.buckets[meter]
         for meter in [meter for meter, until in self.paused.items() if until <= now]:
             del self.paused[meter]
+        for meter, account in list(self.accounts.items()):
+            if account.since_ms != since_of(self.rules[meter[:2]].period_ms, now):
+                del self.accounts[meter]
 
     def _refilled(self, meter: Meter, now: int) -> Bucket:
         rule = self.rules[meter[:2]]

@@ -9,11 +9,13 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from dagnats.core.gates.gate import Gate, Holding
+from dagnats.core.gates.gate import Gate
+from dagnats.core.gates.holders import Holding
 from dagnats.core.gates.lines import Line, Ticket, Waiting
-from dagnats.core.gates.meters import Bucket, Meter, Rule, meter_of
+from dagnats.core.gates.meters import Account, Bucket, Meter, Rule, meter_of
 
-VERSION: Final = 1
+VERSION: Final = 2
+_READ: Final = (1, 2)  # the first knew no accounts
 
 
 class Saved(Struct, frozen=True, kw_only=True):
@@ -33,6 +35,7 @@ class Saved(Struct, frozen=True, kw_only=True):
     paused: list[tuple[Meter, int]]
     stuck: list[tuple[Meter, list[Line]]]
     waking: list[tuple[Meter, int]]
+    accounts: list[tuple[Meter, Account]] = []
 
 
 _decoder = msgspec.json.Decoder(Saved)
@@ -52,6 +55,7 @@ def save(gate: Gate) -> bytes:
         paused=list(meters.paused.items()),
         stuck=[(meter, list(stuck)) for meter, stuck in lines.stuck.items()],
         waking=list(gate.waking.items()),
+        accounts=list(meters.accounts.items()),
     )  # fmt: skip
     return msgspec.json.encode(saved)
 
@@ -62,7 +66,7 @@ def restore(data: bytes) -> Gate | None:
         saved = _decoder.decode(data)
     except (ValueError, RecursionError):
         return None
-    if saved.version != VERSION:
+    if saved.version not in _READ:
         return None
     gate = Gate(saved.id)
     gate.seq, gate.facts = saved.seq, saved.facts
@@ -73,6 +77,7 @@ def restore(data: bytes) -> Gate | None:
     meters, lines = gate.meters, gate.lines
     meters.rules = {(kind, path): rule for kind, path, rule in saved.rules}
     meters.buckets, meters.paused = dict(saved.buckets), dict(saved.paused)
+    meters.accounts = dict(saved.accounts)
     lines.stuck = {meter: deque(stuck) for meter, stuck in saved.stuck}
     lines.lines = {line: [] for _, stuck in saved.stuck for line in stuck}
     lines.place = {line: meter for meter, stuck in saved.stuck for line in stuck}

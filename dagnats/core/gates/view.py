@@ -5,26 +5,34 @@ from __future__ import annotations
 from msgspec import Struct
 
 from dagnats.core import durations
-from dagnats.core.gates.gate import Gate, Holding
+from dagnats.core.amounts import usd_of
+from dagnats.core.gates.gate import Gate
+from dagnats.core.gates.holders import Holding
 from dagnats.core.gates.lines import Line, Waiting
 from dagnats.core.gates.meters import Meter
 from dagnats.core.limiting import gate_name
+from dagnats.core.model import SHARED_BUDGETS
 from dagnats.core.views import text_of_time
 
 _SHOWN_MAX = 100
 
 
 class LimitView(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One limit, for one key where it has one: what is ``used``, or ``left`` of a rate; ``resumes_at`` when paused."""
+    """One limit, for one key where it has one: what is ``used``, or ``left`` of a rate; ``resumes_at`` when paused.
+
+    A budget is of US dollars or tokens; ``raised`` is what was added to it, ``anew_at`` when its next period begins.
+    """
 
     kind: str
-    limit: int
+    limit: float
     path: str = ""
     key: str = ""
     period: str = ""
-    used: int = 0
+    used: float = 0
     left: int | None = None
     resumes_at: str = ""
+    raised: float = 0
+    anew_at: str = ""
 
 
 class HolderView(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -115,12 +123,14 @@ def place_of(gate: Gate, run: str, ticket: str) -> int:
 def _limits(gate: Gate) -> list[LimitView]:
     meters = [(kind, path, "") for kind, path in gate.meters.rules if not path]
     known = gate.meters
-    touched = {*known.used, *known.buckets, *known.paused, *gate.lines.stuck}
+    touched = {*known.used, *known.buckets, *known.accounts, *known.paused, *gate.lines.stuck}
     meters += sorted(meter for meter in touched if meter[1])
     return [_view_limit(gate, meter) for meter in meters[:_SHOWN_MAX]]
 
 
 def _view_limit(gate: Gate, meter: Meter) -> LimitView:
+    if meter[0] in SHARED_BUDGETS:
+        return _view_budget(gate, meter)
     rule = gate.meters.rules[meter[:2]]
     rate = meter[0] == "rate"
     bucket = gate.meters.buckets.get(meter)
@@ -134,5 +144,23 @@ def _view_limit(gate: Gate, meter: Meter) -> LimitView:
         period=durations.text_of_ms(rule.period_ms) if rate else "",
         used=gate.meters.used.get(meter, 0),
         left=left,
+        resumes_at=text_of_time(paused) if paused > gate.at_ms else "",
+    )
+
+
+def _view_budget(gate: Gate, meter: Meter) -> LimitView:
+    rule = gate.meters.rules[meter[:2]]
+    account = gate.meters.account(meter, gate.at_ms)
+    shown = usd_of if meter[0] == "usd" else int
+    paused = gate.meters.paused.get(meter, 0)
+    return LimitView(
+        kind=meter[0],
+        limit=shown(rule.limit),
+        path=meter[1],
+        key=meter[2],
+        period=durations.text_of_ms(rule.period_ms) if rule.period_ms else "",
+        used=shown(account.spent),
+        raised=shown(account.more),
+        anew_at=text_of_time(account.since_ms + rule.period_ms) if rule.period_ms else "",
         resumes_at=text_of_time(paused) if paused > gate.at_ms else "",
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dagnats.core.commands import GrantTicket
 from dagnats.core.entities import Demand, GateAsked, GateLeft
 from dagnats.core.events import Event
+from dagnats.core.gates.commands import GrantTicket
 from dagnats.core.gates.gate import Gate
 
 ONE = (Demand(kind="slots", limit=1),)
