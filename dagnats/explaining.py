@@ -10,6 +10,7 @@ from dagnats import reading
 from dagnats.clock import Clock
 from dagnats.core.explain import Around, Reason, explain, gates_asked
 from dagnats.core.state import QUEUED
+from dagnats.errors import NotPermitted
 from dagnats.gates import GateRequests, read_gate
 from dagnats.ports import Outside
 from dagnats.registry import Registry
@@ -67,4 +68,14 @@ async def explain_run(
     at_work = await reading.ask_workers(outside, run_id) if queued else {}
     workers = await workers_of(outside) if queued else []
     served = {pair for pair in queued if any(serves(worker, *pair) for worker in workers)}
-    return explain(run, Around(gates=gates, at_work=at_work, served=served, now_ms=now_ms))
+    taken = {pair: await _last_taken(outside, *pair) for pair in queued - served}
+    around = Around(gates=gates, at_work=at_work, served=served, taken_ms=taken, now_ms=now_ms)
+    return explain(run, around)
+
+
+async def _last_taken(outside: Outside, task: str, group: str) -> int:
+    """When somebody last took a ticket; 0 also where this credential may not ask."""
+    try:
+        return await outside.queue.last_taken_ms(task, group)
+    except NotPermitted:
+        return 0

@@ -1,7 +1,4 @@
-"""What the engine needs of the outside, as Protocols. ``jetstream`` and ``memory`` provide them.
-
-Shapes are plain frozen structs; payloads are bytes of JSON. Times are the log's, Unix milliseconds.
-"""
+"""What the engine needs of the outside, as Protocols: frozen structs, payloads of JSON, times of the log in ms."""
 
 from __future__ import annotations
 
@@ -254,9 +251,8 @@ class TaskQueue(Protocol):
     ) -> TicketSource:  # fmt: skip
         """Join the consumer of a task and group (made when absent, changed when its lease differs).
 
-        ``deliver`` is called for every ticket; ``ended(n)`` when a request ended with ``n`` tickets
-        not delivered. Of a ``singleton`` one ticket is out at a time, whoever asks: the next comes when
-        that was removed, and one that was given back holds up the others until it comes again.
+        ``deliver`` is called for every ticket; ``ended(n)`` when a request ended with ``n`` tickets not delivered. Of a
+        ``singleton`` one is out at a time, and one that was given back holds up the others until it comes again.
 
         Raises:
             BrokerUnsuitable: others who ask for these tickets now joined them the other way.
@@ -281,6 +277,10 @@ class TaskQueue(Protocol):
 
     async def waiting(self, run: str) -> frozenset[str] | None:
         """The message ids of a run's tickets, also those that are out; None when the queue lags behind the log."""
+        ...
+
+    async def last_taken_ms(self, task: str, group: str) -> int:
+        """When somebody was last given a ticket of a task and group; 0 when nobody ever was."""
         ...
 
     async def last_seq(self) -> int:

@@ -45,11 +45,15 @@ class Reason(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Around(Struct, frozen=True, kw_only=True):
-    """What is known around a run: gates by id, who is at which ticket, which (task, group) somebody runs."""
+    """What is known around a run: gates by id, who is at which ticket, which (task, group) somebody runs.
+
+    ``taken_ms`` is when somebody last took a ticket of those that nobody runs (0: nobody ever did).
+    """
 
     gates: Mapping[str, Gate] = {}
     at_work: Mapping[str, AtWork] = {}
     served: Collection[tuple[str, str]] = ()
+    taken_ms: Mapping[tuple[str, str], int] = {}
     now_ms: int = 0
 
 
@@ -134,7 +138,9 @@ def _queued(node: Node, state: StepState, around: Around) -> Reason:
         return Reason(step=step.id, cause="running", text=text, since=since)
     group = f" in group {step.group}" if step.group else ""
     if (step.task, step.group) not in around.served:
-        text = f"waits for a worker of task {step.task}{group}: none is running"
+        last = around.taken_ms.get((step.task, step.group), 0)
+        seen = f"none seen since {text_of_time(last)}" if last else "none was ever seen"
+        text = f"waits for a worker of task {step.task}{group}: none is running, {seen}"
         return Reason(step=step.id, cause="no_worker", text=text, since=since)
     text = f"waits for a free slot of a worker of task {step.task}{group}"
     return Reason(step=step.id, cause="worker_busy", text=text, since=since)

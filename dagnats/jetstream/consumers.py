@@ -11,7 +11,7 @@ from dagnats.jetstream.link import Link
 
 EXISTS_OTHERWISE: Final = 10148
 _ATTEMPTS: Final = 3
-_NOT_FOUND: Final = 10014
+NOT_FOUND: Final = 10014
 _WAITING_MAX: Final = 10_000  # open pull requests; cannot be changed once a consumer is made
 
 
@@ -47,7 +47,7 @@ async def ensure_consumer(
         try:
             info = await link.api(f"CONSUMER.INFO.{stream}.{name}")
         except ApiError as refused:
-            if refused.code != _NOT_FOUND:
+            if refused.code != NOT_FOUND:
                 raise
             continue  # deleted in between: make it again
         found: dict[str, Any] = info["config"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
 from dagnats.errors import BrokerUnsuitable, OutsideError
 from dagnats.jetstream import direct
-from dagnats.jetstream.consumers import ensure_consumer
+from dagnats.jetstream.asking import ApiError
+from dagnats.jetstream.consumers import NOT_FOUND, ensure_consumer
 from dagnats.jetstream.frames import publish_frame
 from dagnats.jetstream.link import Link
 from dagnats.jetstream.puller import Puller, delivery
@@ -115,6 +117,18 @@ class JetStreamQueue:
             return frozenset()
         found = await direct.read(self._link, subjects.TASKS, subject)
         return frozenset(record.entry.msg_id for record in found)
+
+    async def last_taken_ms(self, task: str, group: str) -> int:
+        """When somebody was last given a ticket of a task and group; 0 when nobody ever was."""
+        consumer = subjects.worker_consumer(task, group)
+        try:
+            info = await self._link.api(f"CONSUMER.INFO.{subjects.TASKS}.{consumer}")
+        except ApiError as error:
+            if error.code == NOT_FOUND:
+                return 0
+            raise
+        last = info["delivered"].get("last_active")
+        return round(datetime.fromisoformat(last).timestamp() * 1_000) if last else 0
 
     async def last_seq(self) -> int:
         """The sequence of the newest ticket ever queued."""

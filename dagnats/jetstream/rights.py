@@ -167,6 +167,7 @@ _CLIENT: Final = (
     "dagnats.event.*",
     "dagnats.ask.*",
     f"$KV.{subjects.SCHEDULED}.*",
+    f"$JS.API.CONSUMER.INFO.{subjects.TASKS}.*",
     *_BLOBS,
     *_read(
         subjects.EVENTS,

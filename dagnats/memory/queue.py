@@ -111,6 +111,11 @@ class MemoryQueue:
         """The message ids of a run's tickets, also those that are out."""
         return self._link.world.queue.waiting(run)
 
+    async def last_taken_ms(self, task: str, group: str) -> int:
+        """When somebody was last given a ticket of a task and group; 0 when nobody ever was."""
+        line = self._link.world.queue.line(subjects.token(task), subjects.group_token(group))
+        return line.taken_ms
+
     async def last_seq(self) -> int:
         """The sequence of the newest ticket ever queued."""
         return self._link.world.streams[subjects.TASKS].last_seq

@@ -40,6 +40,7 @@ class TicketLine:
     name: str
     lease_ms: float = 0.0
     singleton: bool = False
+    taken_ms: int = 0
     tickets: dict[int, Ticket] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     _waiting: list[int] = field(default_factory=list)
@@ -50,13 +51,15 @@ class TicketLine:
         self.tickets[entry.seq] = Ticket(entry, origin_seq)
         self._waiting.append(entry.seq)
 
-    def serve(self, now_ms: float, mischief: Mischief, post: Post) -> None:
-        """Hand out tickets while somebody asks."""
+    def serve(self, now_ms: float, mischief: Mischief, post: Post) -> bool:
+        """Hand out tickets while somebody asks; whether any was."""
+        served = False
         while self._waiting and self.requests and not (self.singleton and self._held):
             request = self.requests[0]
             seq = self._waiting.pop(mischief.pick(len(self._waiting)))
             ticket = self.tickets[seq]
             ticket.delivered += 1
+            served = True
             post(request.deliver, self._delivery(ticket))
             request.count -= 1
             if request.count == 0:
@@ -65,6 +68,7 @@ class TicketLine:
                 insort(self._waiting, seq)
             else:
                 self._hold(ticket, now_ms, None)
+        return served
 
     def agree(self, *, singleton: bool) -> bool:
         """Take one at a time, or many; no when who asks now, or has the only ticket, relies on the other."""

@@ -34,7 +34,8 @@ class WorkQueue:
         self._serve(line)
 
     def _serve(self, line: TicketLine) -> None:
-        line.serve(self._clock.monotonic_ms(), self._mischief, self._courier.post)
+        if line.serve(self._clock.monotonic_ms(), self._mischief, self._courier.post):
+            line.taken_ms = self._clock.wall_ms()
 
     def request(self, line: TicketLine, request: Request) -> None:
         """Hand out tickets now, and as they come."""

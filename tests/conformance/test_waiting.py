@@ -1,4 +1,4 @@
-"""``ports.TaskQueue.waiting``: what the queue has of a run."""
+"""``ports.TaskQueue``: what the queue has of a run, and when somebody last took a ticket."""
 
 from tests.conformance.deployments import dispatch, unique
 from tests.conformance.test_queue import Hands, send, task
@@ -26,3 +26,14 @@ async def test_the_tickets_of_a_run_are_known_by_the_ids_of_their_dispatches(
     assert await outside.queue.waiting(run) == {f"{run}/{n}:dispatch" for n in (1, 2)}
     await outside.queue.purge_run(run)
     assert await outside.queue.waiting(run) == frozenset()
+
+
+async def test_when_somebody_last_took_a_ticket(deployment, outside, other, run, task):
+    """Nobody ever did; then by the server's clock, whoever asks."""
+    assert await other.queue.last_taken_ms(task, "") == 0
+    hands = await Hands(outside).open(task)
+    assert await other.queue.last_taken_ms(task, "") == 0
+    await send(outside, run, task, b"1")
+    await deployment.until(lambda: hands.got)
+
+    assert 0 <= await other.queue.last_taken_ms(task, "") - hands.got[0].at_ms < 5_000

@@ -61,3 +61,20 @@ async def test_handlers_wait_for_slots_calls_and_budgets(tmp_path):
         assert [await each.result(20) for each in (first, second, asking)] == [
             "held", "held", "gone",
         ]  # fmt: skip
+
+
+async def test_the_last_worker_is_gone(tmp_path):
+    """It says since when none was seen, by the server's clock."""
+    app = App("explained")
+
+    @app.task
+    async def work(n: int) -> int:
+        return n
+
+    async with deployment(app) as d:
+        assert await (await work.start(1)).result(10) == 1
+        await d.workers[0].stop()
+        second = await work.start(2)
+        await eventually(lambda: cause(second, "no_worker"))
+        text = await said(d, tmp_path, second.run_id)
+        assert "waits for a worker of task work: none is running, none seen since 20" in text

@@ -33,7 +33,10 @@ SAID = {
     "go": ("signal", "waits for signal go, at most until "),
     "paid": ("event", "waits for event paid with "),
     "nap": ("timer", "waits until "),
-    "nobody": ("no_worker", "waits for a worker of task unheard-of: none is running"),
+    "nobody": (
+        "no_worker",
+        "waits for a worker of task unheard-of: none is running, none was ever seen",
+    ),
     "work": ("running", "runs on worker "),
     "again": ("retry", "for its next attempt; the last failed: "),
     "child": ("child", "waits for its child run"),
