@@ -14,6 +14,9 @@ from dagnats.jetstream.frames import Heard, status_of
 
 NO_RESPONDERS: Final = 503
 _SUBSCRIPTION: Final = re.compile(r'Subscription to "([^"]*)"')
+STORES_NOTHING: Final = (
+    "look at the server's log: when its disk was full, it stores nothing until it is restarted"
+)
 _NOT_AVAILABLE: Final = b'"err_code":10008'  # JetStream's own leader is being chosen
 _LEADERLESS_S: Final = 0.25  # between questions to a cluster that is choosing a leader
 _SILENT_S: Final = 1.0  # a question to a leader that has gone is never answered: ask who leads now

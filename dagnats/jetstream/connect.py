@@ -20,7 +20,7 @@ from dagnats.errors import (
     WrongSequence,
 )
 from dagnats.jetstream.access import NOBODY, Presented, presented
-from dagnats.jetstream.asking import NO_RESPONDERS, ApiError
+from dagnats.jetstream.asking import NO_RESPONDERS, STORES_NOTHING, ApiError
 from dagnats.jetstream.link import Link, max_payload
 from dagnats.limits import MESSAGE_SIZE_MIN_BYTES
 from dagnats.settings import Access
@@ -236,7 +236,7 @@ async def judge(link: Link) -> None:
             raise
         raise BrokerUnsuitable(
             f"JetStream is not enabled on the NATS server at {link.url} (or not for this account); "
-            "start it with `nats-server -js`, or use `dagnats serve`"
+            f"start it with `nats-server -js`, or use `dagnats serve`; or {STORES_NOTHING}"
         ) from None
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from dagnats.errors import OutsideError
-from dagnats.jetstream.asking import Answer, ApiError
+from dagnats.jetstream.asking import STORES_NOTHING, Answer, ApiError
 from dagnats.jetstream.frames import (
     added_header,
     description_of,
@@ -177,7 +177,7 @@ def _record(answer: Answer, stream: str) -> Record | None:
     if answer.status:
         raise ApiError(
             answer.status,
-            description_of(answer.headers) or f"no stream {stream} here",
+            description_of(answer.headers) or f"no stream {stream} here; {STORES_NOTHING}",
             "DIRECT.GET",
         )
     headers = answer.headers

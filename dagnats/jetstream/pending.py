@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from dagnats.errors import BrokerUnavailable, NoRoom, PublishFailed, WrongSequence
+from dagnats.jetstream.asking import STORES_NOTHING
 from dagnats.ports import Append, Stored
 from dagnats.wire import subjects
 
@@ -92,5 +93,5 @@ def late(pending: Pending, url: str) -> Exception:
         )
     return PublishFailed(
         f"NATS at {url} did not confirm {subject} within {seconds} s; "
-        "whether it was stored is not known"
+        f"whether it was stored is not known; {STORES_NOTHING}"
     )

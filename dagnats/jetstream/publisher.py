@@ -17,7 +17,7 @@ from dagnats.errors import (
     PayloadTooLarge,
     PublishFailed,
 )
-from dagnats.jetstream.asking import NO_RESPONDERS, not_permitted
+from dagnats.jetstream.asking import NO_RESPONDERS, STORES_NOTHING, not_permitted
 from dagnats.jetstream.frames import publish_frame, status_of
 from dagnats.jetstream.link import Link, max_payload
 from dagnats.jetstream.pending import (
@@ -184,7 +184,7 @@ class Publisher:
             PublishFailed(
                 f"{pending.append.subject} was not stored: JetStream is not enabled or the stream "
                 f"{subjects.EVENTS} (or the one for this subject) is missing; start "
-                "`dagnats scheduler` or `dagnats serve` once"
+                f"`dagnats scheduler` or `dagnats serve` once, or {STORES_NOTHING}"
             )
         )
 

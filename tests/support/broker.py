@@ -25,12 +25,12 @@ class Broker:
     """One server process; ``kill`` is SIGKILL, ``start`` starts it again on the same port and store."""
 
     def __init__(
-        self, *, jetstream: bool = True, config: str = "", file: Path | None = None
-    ) -> None:
+        self, *, jetstream: bool = True, config: str = "", file: Path | None = None, store: Path | None = None
+    ) -> None:  # fmt: skip
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self.store = tempfile.mkdtemp(prefix="dagnats-test-")
+        self.store = tempfile.mkdtemp(prefix="dagnats-test-", dir=store)
         self.jetstream = jetstream
         self.config = config
         self.file = file  # a whole configuration: only the port is ours
@@ -67,8 +67,15 @@ class Broker:
 
     def kill(self) -> None:
         """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, by: signal.Signals) -> None:
         if self.process:
-            self.process.send_signal(signal.SIGKILL)
+            self.process.send_signal(by)
             self.process.wait()
             self.process = None
 
