@@ -34,6 +34,8 @@ SAID = {
     "token_budget": 'the budget of step "research" is used up: 1200 tokens used of 1000 tokens\n'
     "large: tea, large: coffee, small: milk, small: water, small: juice, small: wine\n"
     "{'large': 600, 'small': 1200}",
+    "tenant_budget": "green: tea!\nblue: tea!\n"
+    "the shared budget of tenant blue is used up: 1200 tokens used of 1000 tokens in 24h\nblue: coffee! blue: milk!",
     "reason_approve_execute": "Execute this? ['tidy up: part 1', 'tidy up: part 2']\ndid tidy up: part 2",
 }
 GRANTED = {"control_plane": ["research"]}

@@ -1,4 +1,4 @@
-"""Tenants with a budget a day: in virtual time the next day brings more; on a server a person does."""
+"""Tenants with a budget a day, in virtual time: the next day brings more."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from dagnats import BudgetExceeded
 from dagnats.testing import in_memory, virtual_time
-from examples.tenant_budget import answer, app, main
-from tests.support.deployment import deployment
+from examples.tenant_budget import answer, app
 
 
 @virtual_time
@@ -32,15 +31,3 @@ async def test_the_next_day_brings_more():
         await sandbox.advance("1d")
         await cut_off.retry()
         assert await cut_off.result() == "blue: coffee!"
-
-
-async def test_a_person_gives_more_on_a_server(capsys):
-    """The example itself."""
-    async with deployment(app):
-        await main()
-    said = capsys.readouterr().out
-    assert (
-        "the shared budget of tenant blue is used up: 1200 tokens used of 1000 tokens in 24h"
-        in said
-    )
-    assert said.endswith("blue: coffee! blue: milk!\n")

@@ -3,6 +3,8 @@
 import pytest
 
 from dagnats import App, Concurrency, Priority, RunCancelled, RunFailed
+from dagnats.core.limiting import gate_id
+from dagnats.wire import subjects
 from tests.scenarios.gates_support import Ledger, empty, reason_of, status_of
 from tests.support.deployment import deployment, eventually, holds_for
 
@@ -150,6 +152,48 @@ async def test_s345_a_singleton_is_not_let_in_twice():
         ledger.gate("four").set()
         again = await once.start({"name": "four", "tenant": "a"})
         assert await again.result(10) == "four"
+
+
+@pytest.mark.parametrize("stored", [b"\x00no json", b'{"version": 99}', b"{}"])
+async def test_a_gate_that_cannot_be_read_lets_nobody_in_twice(stored):
+    """Its snapshot is of no use, and nonsense was written to it: its log says who is inside."""
+    app, ledger = App("shop"), Ledger()
+
+    @app.task
+    async def work(n: int) -> int:
+        await ledger.visit(n)
+        return n
+
+    @app.workflow(max_runs=1)
+    def alone(n: int):
+        return work(n)
+
+    async with deployment(app, schedulers=0) as d:
+        first_owner = await d.add_scheduler()
+        first, second = await alone.start(1), await alone.start(2)
+        await eventually(lambda: ledger.order)
+        gate = gate_id("workflow", "alone")
+        await d.outside.documents(subjects.SNAPSHOTS).put(gate, stored)
+        for nonsense in (
+            b"\xff\x00",
+            b'{"type": "gate.granted"}',
+            b'{"type": "gate.left", "run": 7}',
+        ):
+            await d.forge(gate, "gate", nonsense)
+        await first_owner.kill()
+        await d.add_scheduler()
+        third = await alone.start(3)
+
+        async def in_line():
+            why = await reason_of(third, "gate")
+            return why if why is not None and why.position == 2 else None
+
+        assert f"held by {first.run_id}" in (await eventually(in_line)).text
+        assert ledger.order == [1]
+        for n in (1, 2, 3):
+            ledger.gate(n).set()
+        assert [await each.result(20) for each in (first, second, third)] == [1, 2, 3]
+        assert ledger.most["all"] == 1
 
 
 async def test_a_singleton_can_replace_the_one_in_progress():
