@@ -92,6 +92,9 @@ def _answered(draft: Draft, fact: Answer) -> None:
     if isinstance(fact, StepFailed) and fact.pause_key:
         draft.pause = (fact.ticket, clamped_retry_after_ms(fact.retry_after_ms))
     match fact:
+        case StepSucceeded() | StepContinued():  # first, because most are
+            spending.iterated(draft, node, again=isinstance(fact, StepContinued))
+            _decided_by_kind(draft, node, fact)
         case StepCalled():
             calls.called(draft, node, fact)
         case StepParked():
@@ -103,12 +106,16 @@ def _answered(draft: Draft, fact: Answer) -> None:
         case StepFailed() if fact.failure == BUDGET_EXCEEDED and draft.run.over:
             settle.move(draft, node, again_at_no_cost(draft.scope(node)))
         case _:
-            if isinstance(fact, StepContinued | StepSucceeded):
-                spending.iterated(draft, node, again=isinstance(fact, StepContinued))
-            before = draft[node.position].calls
-            settle.move(draft, node, KINDS[node.step.kind].on_fact(draft.scope(node), fact))
-            dropped = set(before) - set(draft[node.position].calls)
-            settle.cancel(draft, sorted(dropped))
+            _decided_by_kind(draft, node, fact)
+
+
+def _decided_by_kind(draft: Draft, node: Node, fact: Answer) -> None:
+    """Its kind says what an answer means; the calls that it has no use for any more are cancelled."""
+    scope = draft.scope(node)
+    settle.move(draft, node, KINDS[node.step.kind].on_fact(scope, fact))
+    if scope.state.calls:
+        dropped = set(scope.state.calls) - set(draft[node.position].calls)
+        settle.cancel(draft, sorted(dropped))
 
 
 def used(draft: Draft, fact: UsageReported | ChildReported) -> None:

@@ -293,7 +293,7 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     settle.settle(draft)
     if draft.ending is not None:
         closed = settle.close(draft, draft.ending)
-        gone = [*_dropped(before, closed, draft), *admission.left(before, closed, draft)]
+        gone = [*_dropped(before, draft), *admission.left(before, closed, draft)]
         told = spending.told(before, closed)
         return closed, [*gone, *told, *_closing(closed, draft.changed)]
     after = draft.result()
@@ -304,9 +304,11 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
     commands = _newly_in_force(before, after, draft)
     if after.epoch > before.epoch and after.saga is not None:
         commands.insert(0, Abandon(after.id, after.epoch))
-    commands.extend(_told(after, draft))
-    commands.extend(_dropped(before, after, draft))
-    commands.extend(admission.left(before, after, draft))
+    if draft.told:
+        commands.extend(_told(after, draft))
+    commands.extend(_dropped(before, draft))
+    if draft.graph.gated:
+        commands.extend(admission.left(before, after, draft))
     commands.extend(spending.told(before, after))
     if arm:
         commands.append(ArmTimer(after.id, due))
@@ -315,30 +317,32 @@ def _conclude(draft: Draft, before: Run, *, rearm: bool = False) -> tuple[Run, l
 
 def _newly_in_force(before: Run, after: Run, draft: Draft) -> list[Command]:
     commands: list[Command] = []
+    known_steps = len(before.steps)
     for position in sorted(draft.changed):
-        if after.steps[position].status == PENDING:
+        state = draft.changed[position]
+        if state.status == PENDING:
             continue
-        kind = KINDS[draft.graph.nodes[position].step.kind]
-        known: set[str] = set()
-        if position < len(before.steps) and before.steps[position].status != PENDING:
-            known = {command.id for command in kind.in_force(_scope(before, draft.graph, position))}
-        commands.extend(
-            c for c in kind.in_force(_scope(after, draft.graph, position)) if c.id not in known
-        )
-        if kind is wait_for_event and after.steps[position].status != WAITING:
-            ticket = ticket_text(draft.graph.nodes[position].step.id, after.steps[position])
-            commands.append(ForgetEvent(after.id, ticket))
+        node = draft.graph.nodes[position]
+        kind = KINDS[node.step.kind]
+        now = kind.in_force(Scope(after, node, state, None, 0, after.steps))
+        if now and position < known_steps and before.steps[position].status != PENDING:
+            then = {each.id for each in kind.in_force(_scope(before, draft.graph, position))}
+            now = [each for each in now if each.id not in then]
+        commands.extend(now)
+        if kind is wait_for_event and state.status != WAITING:
+            commands.append(ForgetEvent(after.id, ticket_text(node.step.id, state)))
     return commands
 
 
-def _dropped(before: Run, after: Run, draft: Draft) -> list[Command]:
+def _dropped(before: Run, draft: Draft) -> list[Command]:
     """Large checkpoints that no ticket refers to any more."""
     commands: list[Command] = []
-    for position in draft.changed:
-        if position < len(before.steps) and before.steps[position].checkpoint:
-            old = superseded(before.steps[position], after.steps[position])
+    known_steps = len(before.steps)
+    for position, state in draft.changed.items():
+        if position < known_steps and before.steps[position].checkpoint:
+            old = superseded(before.steps[position], state)
             if old:
-                commands.append(DropCheckpoint(after.id, old))
+                commands.append(DropCheckpoint(before.id, old))
     return commands
 
 

@@ -86,11 +86,11 @@ def _settle_one(draft: Draft, position: int) -> None:
 def ready(draft: Draft, node: Node) -> None:
     """All parents are satisfied: bypass, skip or enter."""
     state = draft[node.position]
-    if any(_bypasses(draft[parent]) for parent in node.parents):
-        draft.put(
-            node.position, replace(state, status=SKIPPED, bypassed=True, ended_ms=draft.at_ms)
-        )
-        return
+    for parent in node.parents:
+        if _bypasses(draft[parent]):
+            over = replace(state, status=SKIPPED, bypassed=True, ended_ms=draft.at_ms)
+            draft.put(node.position, over)
+            return
     step = node.step
     if step.skip_if is not None or step.when is not None:
         lookup = draft.lookup()
@@ -123,12 +123,13 @@ def enter(draft: Draft, node: Node) -> None:
 
 def move(draft: Draft, node: Node, following: Next) -> None:
     """Move a step; what its owned steps may now begin, begins."""
-    was = draft[node.position]
+    position = node.position
+    was = draft[position]
     before = was.owned
-    draft.move(node.position, following)
+    draft.move(position, following)
     if node.gate or draft.graph.workflow.max_steps or draft.run.over:
         admission.hold(draft, node, was)
-    after = draft[node.position].owned
+    after = draft.changed[position].owned
     if after is None or after is before:
         return
     for position in range(

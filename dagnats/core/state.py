@@ -111,6 +111,8 @@ class StepState(Struct, frozen=True, omit_defaults=True):
     @property
     def deadline_ms(self) -> int:
         """The earliest moment at which this step needs the engine; 0 for never."""
+        if not (self.wall_due_ms or self.bound_ms or self.due_ms):
+            return 0
         if not self.wall_due_ms or self.status not in (HELD, QUEUED, WAITING):
             return self.own_due_ms
         return min(self.own_due_ms or self.wall_due_ms, self.wall_due_ms)

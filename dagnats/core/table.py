@@ -59,6 +59,11 @@ class Table(Generic[T]):
         """The table with the entries at some positions changed."""
         if not changes:
             return self
+        if len(self._chunks) == 1:
+            only = list(self._chunks[0])
+            for position, item in changes.items():
+                only[position] = item
+            return Table((tuple(only),), self._length)
         copies: dict[int, list[T]] = {}
         for position, item in changes.items():
             number = position >> _BITS

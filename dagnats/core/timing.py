@@ -27,8 +27,11 @@ def fired(draft: Draft) -> None:
 
 def next_due(run: Run, states: Iterable[StepState]) -> int:
     """The earliest moment at which a run, with these steps, needs the engine; 0 for never."""
-    dues = [state.deadline_ms for state in states if state.deadline_ms]
-    dues += [ms for ms in (run.deadline_ms, run.wall_due_ms) if ms]
+    dues = [due for state in states if (due := state.deadline_ms)]
+    if run.deadline_ms:
+        dues.append(run.deadline_ms)
+    if run.wall_due_ms:
+        dues.append(run.wall_due_ms)
     if run.over is not None:
         dues.append(run.over.until_ms)
-    return min(dues, default=0)
+    return min(dues) if dues else 0
