@@ -79,6 +79,7 @@ EVERY_MIN_MS: Final = 1_000
 FILTER_LENGTH_MAX: Final = 2_000
 FIRES_QUEUED_MAX: Final = 100  # fires that wait for the run before them
 FIRES_LISTED_MAX: Final = 500
+FIRES_KEPT: Final = 1_000  # what became of the newest; those before leave the log
 PREVIEW_MAX: Final = 100
 DEBOUNCE_PERIOD_MAX_MS: Final = 7 * 24 * 3_600_000
 DEBOUNCE_HOLD_MAX_MS: Final = 7 * 24 * 3_600_000  # nothing is held longer, whatever comes

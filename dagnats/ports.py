@@ -98,8 +98,8 @@ class EventLog(Protocol):
         """The first messages of a wildcard filter after a sequence, in order."""
         ...
 
-    async def remove(self, run: str, up_to_seq: int) -> None:
-        """Remove what a run has in the log up to a sequence; its start first, so that no rest passes for it."""
+    async def remove(self, run: str, up_to_seq: int, *, marks_kept: int = 0) -> None:
+        """Remove a run's messages up to a sequence, its start first; or its facts, and all but so many marks."""
         ...
 
     async def subjects_of(self, subject: str) -> list[str]:

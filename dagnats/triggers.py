@@ -11,12 +11,11 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 from msgspec.structs import replace
 
-from dagnats import archive, convert, payloads
+from dagnats import archive, beginnings, convert, payloads
 from dagnats.core.entities import TriggerFired, TriggerSet
 from dagnats.core.events import Event
 from dagnats.core.model import Workflow
 from dagnats.core.triggers import fold as folding
-from dagnats.core.triggers import stored
 from dagnats.core.triggers.envelope import lets_through
 from dagnats.core.triggers.file import KINDS, write_hold, write_trigger
 from dagnats.core.triggers.fold import TriggerCommand, TriggerState
@@ -41,7 +40,6 @@ from dagnats.errors import (
 )
 from dagnats.holding import HeldView, held_view
 from dagnats.ids import new_run_id
-from dagnats.kept import kept
 from dagnats.limits import FIRES_LISTED_MAX
 from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
@@ -107,14 +105,13 @@ async def read_trigger_state(
     entity: str,
     seen: Callable[[Event, list[TriggerCommand]], None] | None = None,
 ) -> TriggerState:
-    """A trigger by its entity; ``seen`` is called with each fact after its snapshot, and what that caused."""
-    found = await kept(outside, subjects.SNAPSHOTS, entity)
-    state: TriggerState | None = None
-    for restored in stored.restore(found) if found else ():
-        state = restored
-        await asyncio.sleep(0)  # it may be much: leases are renewed meanwhile
-    state = state or TriggerState(entity=entity)
-    for number, entry in enumerate(await outside.log.history(entity, state.seq)):
+    """A trigger by its entity; ``seen`` is called with each fact after its snapshot, and what that caused.
+
+    Raises:
+        CodecError: only a newer version can read it.
+    """
+    state, entries = await beginnings.read(outside, entity)
+    for number, entry in enumerate(entries):
         if not number % _AT_ONCE:
             await asyncio.sleep(0)
         if not is_fact(entry):

@@ -113,12 +113,20 @@ class JetStreamLog:
         found, _ = await direct.page(self._link, names.EVENTS, subject, after_seq + 1)
         return [record.entry for record in found]
 
-    async def remove(self, run: str, up_to_seq: int) -> None:
-        """Remove what a run has in the log up to a sequence, its start first."""
-        place = names.partition_of(run, self._partitions)
-        for subject in (names.fact(place, run, "client"), names.history(place, run)):
-            asked = {"filter": subject, "seq": up_to_seq + 1}
-            await self._link.api(f"STREAM.PURGE.{names.EVENTS}", asked)
+    async def remove(self, run: str, up_to_seq: int, *, marks_kept: int = 0) -> None:
+        """Remove a run's messages up to a sequence, its start first; or its facts, and all but so many marks."""
+        place, before = names.partition_of(run, self._partitions), {"seq": up_to_seq + 1}
+        asked: list[dict[str, Any]] = [
+            {"filter": names.fact(place, run, "client"), **before},
+            {"filter": names.history(place, run), **before},
+        ]
+        if marks_kept:
+            asked = [
+                {"filter": names.facts_of_run(place, run), **before},
+                {"filter": names.marks_of_run(place, run), "keep": marks_kept},
+            ]
+        for each in asked:
+            await self._link.api(f"STREAM.PURGE.{names.EVENTS}", each)
 
     async def subjects_of(self, subject: str) -> list[str]:
         """The literal subjects of a wildcard filter that have messages, in no order."""

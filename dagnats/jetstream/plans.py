@@ -38,6 +38,7 @@ _BUCKET_AGES_MS: Final = {
     subjects.WORKERS: WORKER_EXPIRES_MS,
     subjects.TRIGGERS: 0,
     subjects.TRIGGER_TYPES: 0,
+    subjects.BEGINNINGS: 0,
     subjects.SCHEDULED: DURATION_MAX_MS + DEAD_AGE_MS,
     subjects.LEASES: 0,
     subjects.SECRETS: 0,

@@ -61,6 +61,7 @@ _READ_BUCKETS: Final = (
     subjects.CHECKPOINTS,
     subjects.WORKERS,
     subjects.TRIGGERS,
+    subjects.BEGINNINGS,
     subjects.TRIGGER_TYPES,
     subjects.SCHEDULED,
     subjects.LEASES,

@@ -77,9 +77,9 @@ class MemoryLog:
         """The messages of a wildcard filter after a sequence, in order."""
         return [each for each in self._events.matching(subject) if each.seq > after_seq]
 
-    async def remove(self, run: str, up_to_seq: int) -> None:
-        """Remove what a run has in the log up to a sequence."""
-        self._link.world.remove(run, up_to_seq)
+    async def remove(self, run: str, up_to_seq: int, *, marks_kept: int = 0) -> None:
+        """Remove a run's messages up to a sequence; or its facts, and all but so many marks."""
+        self._link.world.remove(run, up_to_seq, marks_kept)
 
     async def subjects_of(self, subject: str) -> list[str]:
         """The literal subjects of a wildcard filter that have messages, in no order."""

@@ -163,13 +163,19 @@ class World:
         place = str(subjects.partition_of(run, self.partitions))
         return [each for each in self._histories.get((place, run), ()) if each.seq > after_seq]
 
-    def remove(self, run: str, up_to_seq: int) -> None:
-        """Remove what a run has in the log up to a sequence."""
-        place = (str(subjects.partition_of(run, self.partitions)), run)
-        for entry in self.history(run, 0):
-            if entry.seq <= up_to_seq:
-                self.streams[subjects.EVENTS].drop(entry)
-        self._histories[place] = self.history(run, up_to_seq)
+    def remove(self, run: str, up_to_seq: int, marks_kept: int = 0) -> None:
+        """Remove a run's messages up to a sequence; or its facts, and all but so many marks."""
+        place = subjects.partition_of(run, self.partitions)
+        stored = self.history(run, 0)
+        gone = [each for each in stored if each.seq <= up_to_seq]
+        if marks_kept:
+            facts, marks = subjects.facts_of_run(place, run), subjects.marks_of_run(place, run)
+            old = [each for each in stored if matches(marks, each.subject)][:-marks_kept]
+            gone = [*(each for each in gone if matches(facts, each.subject)), *old]
+        for entry in gone:
+            self.streams[subjects.EVENTS].drop(entry)
+        removed = {each.seq for each in gone}
+        self._histories[str(place), run] = [each for each in stored if each.seq not in removed]
 
     # -- consumers of facts ------------------------------------------------------------------------
 

@@ -25,8 +25,10 @@ from dagnats.limits import (
     ARCHIVE_PAUSE_MS,
     ARCHIVED_AT_ONCE,
     ARCHIVED_PER_TURN_MAX,
+    RETENTION_MS,
 )
 from dagnats.ports import Append, Entry, Outside
+from dagnats.scheduler.endings import Endings
 from dagnats.scheduler.entities import is_entity
 from dagnats.wire import subjects
 from dagnats.wire.codec import run_of
@@ -73,13 +75,16 @@ class Archiver:
         self._ended = ended
         self._documents = outside.documents(subjects.CONTROL)
         self._key = f"archived.{number}"
+        self._endings = Endings(
+            number, outside, clock, fence, retention.after_ms + (retention.keep_ms or RETENTION_MS)
+        )
         self._after = -1  # the closing mark up to which everything was moved; -1: not read yet
 
     async def run(self) -> None:
         """Look again and again, until cancelled; what fails is tried again."""
         while self._retention.after_ms:
             try:
-                more = await self.turn()
+                more = await self.turn() | await self._endings.turn()
             except LeaseLost:
                 return
             except (DagNatsError, TimeoutError) as error:

@@ -56,4 +56,13 @@ class Keep(Struct, frozen=True):
     value: bytes | None = None
 
 
+class Cut(Struct, frozen=True):
+    """A trigger's state after a sequence: its log may begin with it once what made it so is stored."""
+
+    entity: str
+    state: bytes
+    seq: int
+
+
+Kept = Keep | Cut
 Effect = Before | Drop | Tell | TakeBack | LookOut | LookAway

@@ -11,7 +11,7 @@ from dagnats.core.scheduled import is_start
 from dagnats.core.triggers.model import is_trigger
 from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Before, Keep
+from dagnats.scheduler.effects import Before, Kept
 from dagnats.scheduler.gates import Gates
 from dagnats.scheduler.starts import Starts
 from dagnats.scheduler.triggers import Triggers
@@ -37,13 +37,13 @@ class Entities:
         self.gates.forget()
         await self.triggers.load()
 
-    async def fold(self, entity: str, event: Event) -> tuple[list[Append | Before], list[Keep]]:
+    async def fold(self, entity: str, event: Event) -> tuple[list[Append | Before], list[Kept]]:
         """Fold one fact: what it causes, and what is to be kept once that is stored."""
         if is_trigger(entity):
             return await self.triggers.fold(entity, event)
         which = self.gates if is_gate(entity) else self.starts
         messages, kept = await which.fold(entity, event)
-        return [*messages], kept
+        return [*messages], [*kept]
 
     def park(self, idle_ms: float) -> None:
         """Let entities leave memory that have been quiet."""

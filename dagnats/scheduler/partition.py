@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from dagnats import kept
+from dagnats.beginnings import cut
 from dagnats.clock import Clock
 from dagnats.core.commands import CloseRun, Command, LeaveGate
 from dagnats.core.events import (
@@ -44,9 +45,10 @@ from dagnats.ports import Append, Delivery, FactFeed, Outside
 from dagnats.registry import Registry
 from dagnats.scheduler.effects import (
     Before,
+    Cut,
     Drop,
     Effect,
-    Keep,
+    Kept,
     LookAway,
     LookOut,
     TakeBack,
@@ -101,7 +103,7 @@ class Batch(Struct):
     closed: list[Run] = []
     armed: list[str] = []
     slots: list[Slot] = []
-    kept: list[Keep] = []
+    kept: list[Kept] = []
     in_turn: list[Append] = []
 
     def put(self, deeds: Iterable[Append | Effect]) -> None:
@@ -383,9 +385,11 @@ def decode_secret(value: bytes) -> bytes:
     return msgspec.json.decode(value, type=str).encode()
 
 
-async def keep(outside: Outside, document: Keep) -> None:
-    """Write or remove a document."""
-    if document.value is None:
+async def keep(outside: Outside, document: Kept) -> None:
+    """Write or remove a document, or cut a log."""
+    if isinstance(document, Cut):
+        await cut(outside, document.entity, document.state, document.seq)
+    elif document.value is None:
         await outside.documents(document.bucket).delete(document.key)
     else:
         await kept.keep(outside, document.bucket, document.key, document.value)

@@ -8,6 +8,7 @@ from dagnats.core.events import Event, RunStarted
 from dagnats.core.scheduled import (
     CANCELLED,
     FIRED,
+    SCHEDULED,
     ScheduledStart,
     StartCommand,
     StartNow,
@@ -20,6 +21,7 @@ from dagnats.ports import Append, Outside
 from dagnats.registry import Registry
 from dagnats.scheduled import record_of
 from dagnats.scheduler.effects import Keep
+from dagnats.scheduler.endings import ended
 from dagnats.scheduler.timers import armed
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact
@@ -47,6 +49,8 @@ class Starts:
         appends = [found for each in commands if (found := await self._append(each))]
         if not commands:
             return [], []
+        if state.status != SCHEDULED:
+            appends.append(ended(self._number, entity, event.seq))
         record = None if state.status == FIRED else encode(record_of(state, event.at_ms))
         return appends, [Keep(subjects.SCHEDULED, state.run, record)]
 

@@ -6,6 +6,7 @@ comes to it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -37,7 +38,8 @@ from dagnats.ids import run_id_for_key
 from dagnats.limits import TRIGGER_SAVED_FACTS
 from dagnats.ports import Append, Entry, Outside
 from dagnats.registry import Registry
-from dagnats.scheduler.effects import Before, Keep
+from dagnats.scheduler.effects import Before, Cut, Keep, Kept
+from dagnats.scheduler.endings import ended
 from dagnats.scheduler.timers import armed
 from dagnats.scheduler.watching import Watching
 from dagnats.starting import start_key
@@ -45,6 +47,8 @@ from dagnats.triggers import read_trigger_state
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode, event_of, is_fact
 from dagnats.wire.messages import FiredMark
+
+log = logging.getLogger("dagnats.scheduler")
 
 Messages = list[Append | Before]
 Caused = tuple[int, TriggerCommand]  # with the sequence of the fact that did
@@ -81,7 +85,11 @@ class Triggers:
         for entity in await self._outside.documents(subjects.TRIGGERS).all():
             if subjects.partition_of(entity, self._outside.log.partitions) != self._number:
                 continue
-            state = await read_trigger_state(self._outside, entity)
+            try:
+                state = await read_trigger_state(self._outside, entity)
+            except CodecError as error:
+                log.error("%s; it rests meanwhile", error.message)  # noqa: TRY400 (it says it all)
+                continue
             for command in outstanding(state):
                 timers = [
                     m for m in await self._messages(entity, command, 0) if isinstance(m, Append)
@@ -91,7 +99,7 @@ class Triggers:
 
     # -- folding -----------------------------------------------------------------------------------
 
-    async def fold(self, entity: str, event: Event) -> tuple[Messages, list[Keep]]:
+    async def fold(self, entity: str, event: Event) -> tuple[Messages, list[Kept]]:
         """Fold one fact of a trigger: what it causes, and the trigger when it is time to save it."""
         slot = self._slots.get(entity)
         commands: list[Caused] = []
@@ -105,16 +113,19 @@ class Triggers:
         appends: Messages = []
         for seq, command in [*commands, *((event.seq, each) for each in caused)]:
             appends += await self._messages(entity, command, seq)
-        saved: list[Keep] = []
+        saved: list[Kept] = []
         if isinstance(event.fact, TriggerSet):
             await self.watching.watch(slot.state)
             body = bytes(event.fact.definition) if slot.state.trigger else None
             saved.append(Keep(subjects.TRIGGERS, entity, body))  # the list follows the log
+            if body is None:
+                appends.append(ended(self._number, entity, event.seq))
         held = slot.state.held.kept if slot.state.held else 0
         # Half of it: what only grows is saved each time it has doubled.
         if slot.state.facts - slot.saved_facts >= max(TRIGGER_SAVED_FACTS, held // 2):
             slot.saved_facts = slot.state.facts
-            saved.append(Keep(subjects.SNAPSHOTS, entity, stored.save(slot.state)))
+            state = stored.save(slot.state)
+            saved += [Keep(subjects.SNAPSHOTS, entity, state), Cut(entity, state, event.seq)]
         return appends, saved
 
     async def _load(self, entity: str, since_seq: int, commands: list[Caused]) -> TriggerState:

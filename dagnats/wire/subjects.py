@@ -31,6 +31,7 @@ CHECKPOINTS: Final = "dagnats_checkpoints"
 WORKERS: Final = "dagnats_workers"
 TRIGGERS: Final = "dagnats_triggers"
 SCHEDULED: Final = "dagnats_scheduled"
+BEGINNINGS: Final = "dagnats_beginnings"
 TRIGGER_TYPES: Final = "dagnats_trigger_types"
 LEASES: Final = "dagnats_leases"
 SECRETS: Final = "dagnats_secrets"
@@ -170,6 +171,11 @@ def marks_of_run(partition: int, run: str) -> str:
     return f"dagnats.mark.{partition}.{run}.>"
 
 
+def facts_of_run(partition: int, run: str) -> str:
+    """All facts of a run, whoever tells them."""
+    return f"dagnats.fact.{partition}.{run}.>"
+
+
 def history(partition: int, run: str) -> str:
     """A run's whole history: facts, dispatches and marks."""
     return f"dagnats.*.{partition}.{run}.>"
@@ -292,6 +298,11 @@ def archived(run: str) -> str:
 def closings(partition: int) -> str:
     """The marks of how a partition's runs ended."""
     return f"dagnats.mark.{partition}.*.closed"
+
+
+def endings(partition: int) -> str:
+    """The marks of triggers and scheduled starts of a partition that are no more."""
+    return f"dagnats.mark.{partition}.*.ended"
 
 
 # -- consumers -------------------------------------------------------------------------------------

@@ -194,6 +194,21 @@ async def test_the_last_messages_of_many_subjects(outside, run):
     assert await outside.log.last_of([subjects.mark(place, run, "none")]) == []
 
 
+async def test_a_log_is_cut(outside, run):
+    """Facts go up to a sequence, marks but for the newest; what is of others stays."""
+    place, near = place_of(outside, run), f"{run}x"
+    fired = subjects.mark(place, run, "fired")
+    await outside.log.append([fact(outside, near, b"theirs")])
+    stored = await outside.log.append([
+        fact(outside, run, b"1"), fact(outside, run, b"2", author="timer"), Append(fired, b"a"), Append(fired, b"b"),
+        fact(outside, run, b"3"), Append(fired, b"c"),
+    ])  # fmt: skip
+    await outside.log.remove(run, stored[1].seq, marks_kept=2)
+
+    assert [each.payload for each in await outside.log.history(run)] == [b"b", b"3", b"c"]
+    assert [each.payload for each in await outside.log.history(near)] == [b"theirs"]
+
+
 async def newest_of(outside, subject, since_ms=0):
     """All pages of the newest messages as one list."""
     return [entry async for page in outside.log.newest(subject, since_ms) for entry in page]

@@ -50,7 +50,7 @@ API = [
     Act("delete a message", f"STREAM.MSG.DELETE.{_DOOMED}", {"seq": 1}, (_WORKER, "client", "api")),
     Act("have another's consumer made", f"CONSUMER.CREATE.{_OTHERS}.{_SHOUT}",
         consumer(_SHOUTS, filter_subject=_SHOUT), (_WORKER, "client", "api")),
-    Act("look at another's consumer", f"CONSUMER.INFO.{_OTHERS}", roles=(_WORKER, "client", "api")),
+    Act("look at another's consumer", f"CONSUMER.INFO.{_OTHERS}", roles=(_WORKER,)),
     Act("delete a consumer", f"CONSUMER.DELETE.{_OTHERS}", roles=(_WORKER, "client", "api")),
     Act("read a message of the log", f"STREAM.MSG.GET.{subjects.EVENTS}", {"last_by_subj": "dagnats.>"}, (_WORKER,)),
     Act("read a message of the queue", f"STREAM.MSG.GET.{subjects.TASKS}", {"last_by_subj": ">"}),

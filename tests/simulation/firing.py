@@ -14,7 +14,6 @@ from dagnats.core.scheduled import is_start
 from dagnats.core.triggers.model import Cron, entity_of, fired_run_id
 from dagnats.ports import Entry
 from dagnats.wire import subjects
-from dagnats.wire.codec import is_fact
 from dagnats.wire.messages import FiredMark
 from tests.simulation.simulation import Simulation
 from tests.simulation.story import Story, fact_of
@@ -42,7 +41,7 @@ def problems(simulation: Simulation, stories: dict[str, Story]) -> Iterator[str]
 
 def _marks(simulation: Simulation, each: Set) -> dict[str, FiredMark]:
     history = simulation.world.history(entity_of(each.trigger.id), 0)
-    found = [_mark.decode(entry.payload) for entry in history if not is_fact(entry)]
+    found = [_mark.decode(entry.payload) for entry in history if entry.subject.endswith(".fired")]
     return {mark.key: mark for mark in found}
 
 

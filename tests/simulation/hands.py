@@ -166,6 +166,12 @@ class SlowLog:
         await self._slow.way()
         return found
 
+    async def remove(self, run: str, up_to_seq: int, *, marks_kept: int = 0) -> None:
+        """Remove a run's messages up to a sequence; or its facts, and all but so many marks."""
+        await self._slow.way()
+        await self._log.remove(run, up_to_seq, marks_kept=marks_kept)
+        await self._slow.way()
+
     async def last(self, subject: str) -> Entry | None:
         """The last message of a literal subject."""
         await self._slow.way()

@@ -17,7 +17,7 @@ from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
 from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
-from dagnats.scheduler import partition, watching
+from dagnats.scheduler import partition, triggers, watching
 from dagnats.wire import subjects
 from tests.simulation.authors import place_of_author
 from tests.simulation.hands import Gremlin, Slow, Turn
@@ -75,6 +75,7 @@ class Simulation:
         """
         with (
             patch.object(partition, "SNAPSHOT_EVERY_FACTS", SNAPSHOT_EVERY_FACTS),
+            patch.object(triggers, "TRIGGER_SAVED_FACTS", SNAPSHOT_EVERY_FACTS),
             patch.object(watching, "asyncio", SimpleNamespace(Lock=Turn)),
         ):
             if self.rng.random() < TRIGGERED:

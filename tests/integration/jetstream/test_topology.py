@@ -49,7 +49,7 @@ async def test_everything_is_made(link):
         "KV_dagnats_checkpoints", "KV_dagnats_workers", "KV_dagnats_triggers",
         "KV_dagnats_trigger_types", "KV_dagnats_scheduled", "KV_dagnats_leases",
         "KV_dagnats_secrets", "KV_dagnats_waiters", "KV_dagnats_discarded", "KV_dagnats_replays",
-        "KV_dagnats_control",
+        "KV_dagnats_control", "KV_dagnats_beginnings",
         "OBJ_dagnats_blobs",
     }  # fmt: skip
     for name in await names_of(link):

@@ -8,7 +8,8 @@ import pytest
 
 from dagnats import scheduled
 from dagnats.core.triggers.model import Cron, Trigger
-from dagnats.errors import InvalidInput, RequestError
+from dagnats.errors import InvalidInput, RequestError, RunAlreadyStarted
+from dagnats.scheduler.endings import Endings
 from tests.unit.scheduler.test_triggers import Owner
 
 HOUR = 3_600_000
@@ -70,3 +71,30 @@ def test_long_ago():
         scheduled.due_ms(datetime.min.replace(tzinfo=UTC), 1_800_000_000_000)
     with pytest.raises(InvalidInput, match="has passed"):
         scheduled.due_ms(timedelta(days=-3), 1_800_000_000_000)
+
+
+async def test_starts_that_are_over_leave_the_log():
+    """Fired or cancelled, after their time; runs that were started stay, and their ids are taken."""
+    owner = await an_owner()
+    fired = await owner.client.start("w", id="fired", run_at="1h")
+    gone = await owner.client.start("w", id="gone", run_at="1h")
+    await gone.cancel()
+    await owner.work()
+    await owner.pass_time(HOUR)
+    await owner.work()
+    endings = Endings(0, owner.outside, owner.clock, lambda: True, HOUR + 1)
+    await endings.turn()
+    log = owner.outside.log
+
+    assert await log.history("start=gone")
+    assert await log.history("start=fired")
+
+    owner.clock.advance(2 * HOUR)
+    await endings.turn()
+
+    assert not await log.history("start=gone")
+    assert not await log.history("start=fired")
+    assert await owner.client.scheduled() == []
+    assert (await fired.status()).status == "running"
+    with pytest.raises(RunAlreadyStarted):
+        await owner.client.start("w", id="fired", run_at="1h")
