@@ -15,7 +15,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt lint types arch unit laws sim integration conformance \
-	faults chaos soak documents tidy bench mutants lowest clean
+	faults chaos soak documents tidy bench bench-peers mutants lowest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +103,11 @@ tidy: setup ## the repository's rules
 bench: setup ## measure; prints one JSON line per figure, and a table
 	$(BIN)/python -m tests.bench $(ARGS)
 
+bench-peers: setup ## the same workloads through Celery and DBOS, beside ours (needs redis-server)
+	@test -x $(VENV)-peers/bin/python || $(BIN)/python -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check 'celery[redis]>=5.5' 'dbos>=3'
+	PYTHONPATH=. $(BIN)/python -m tests.bench.peers $(VENV)-peers/bin/python $(ARGS)
+
 mutants: setup ## plant faults in the engine; the laws must notice every one
 	$(BIN)/python -m tests.mutants $(ARGS)
 
@@ -115,6 +120,6 @@ lowest: setup ## the oldest dependencies that are promised to work
 	  tests/scenarios/test_01_dag.py $(PARALLEL) -p no:cacheprovider
 
 clean: ## remove what the tools left behind, and the virtual environment
-	rm -rf $(VENV) $(VENV)-lowest build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-peers build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache \
 	  .import_linter_cache
 	find dagnats tests examples contrib -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
-"""``python -m tests.bench``: every figure as one JSON line, then a table. About two minutes.
+"""``python -m tests.bench``: every figure as one JSON line, then a table. About five minutes.
 
-The engine and the wire floor run in the same session, so their ratio means something on any machine.
+The engine and the wire floor run in the same session, so their ratio means something on any machine. ``--scale`` adds
+what very many runs do to it, and takes several minutes more.
 """
 
 from __future__ import annotations
@@ -24,22 +25,27 @@ from dagnats.core.definition import encode_workflow
 from dagnats.core.events import Event, RunStarted, StepSucceeded
 from dagnats.core.graph import compile_graph
 from dagnats.core.machine import advance, new_run
-from tests.bench.tasks import chain
+from dagnats.core.model import Workflow
+from tests.bench.tasks import chain, fan
 from tests.support.broker import Broker
 
 PYTHON = sys.executable
 PAYLOAD = json.dumps("x" * 256)
+DAGNATS = [PYTHON, "-m", "dagnats"]
+WORKER = [*DAGNATS, "worker", "tests.bench.tasks", "--concurrency", "400"]
+LOAD = "tests.bench.load"
+ROWS: list[dict[str, Any]] = []
 
 
-def say(figure: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
-    """One figure as a JSON line."""
+def say(figure: str, value: float, unit: str, **more: Any) -> None:
+    """One figure as a JSON line; ``ratio_to_…`` stands beside it in the table."""
     row = {"figure": figure, "value": round(value, 3), "unit": unit, **more}
+    ROWS.append(row)
     print(json.dumps(row), flush=True)
-    return row
 
 
 @contextlib.contextmanager
-def processes(broker: Broker, *commands: list[str]) -> Iterator[None]:
+def processes(broker: Broker, *commands: list[str]) -> Iterator[list[int]]:
     """Processes that run while the block does; each prints when it is ready."""
     environment = {**os.environ, "DAGNATS_URL": broker.url}
     started = [
@@ -48,7 +54,7 @@ def processes(broker: Broker, *commands: list[str]) -> Iterator[None]:
     ]
     try:
         time.sleep(2.5)
-        yield
+        yield [process.pid for process in started]
     finally:
         for process in started:
             process.terminate()
@@ -56,78 +62,158 @@ def processes(broker: Broker, *commands: list[str]) -> Iterator[None]:
             process.wait(20)
 
 
-def output_of(*arguments: str) -> dict[str, float]:
+@contextlib.contextmanager
+def broker() -> Iterator[Broker]:
+    """A server of its own."""
+    started = Broker().start()
+    try:
+        yield started
+    finally:
+        started.remove()
+
+
+def output_of(module: str, *arguments: str) -> dict[str, float]:
     """The figures that a program prints."""
-    done = subprocess.run([PYTHON, *arguments], check=True, capture_output=True, text=True)
+    command = [PYTHON, "-m", module, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def floor(runs: int, repeat: int) -> dict[str, float]:
-    """The wire floor on a server of its own."""
-    broker = Broker().start()
-    module = ["-m", "tests.bench.floor"]
-    try:
-        subprocess.run([PYTHON, *module, "setup", broker.url], check=True)
-        with processes(
-            broker, *([PYTHON, *module, role, broker.url] for role in ("scheduler", "worker"))
-        ):
-            alone = output_of(*module, "client", broker.url, "50", "1", "10")
+# -- the engine, and what is below it --------------------------------------------------------------
+
+
+def floor(runs: int, repeat: int) -> tuple[float, float]:
+    """The wire floor: steps a second, and milliseconds a step."""
+    module = "tests.bench.floor"
+    with broker() as server:
+        subprocess.run([PYTHON, "-m", module, "setup", server.url], check=True)
+        roles = ([PYTHON, "-m", module, role, server.url] for role in ("scheduler", "worker"))
+        with processes(server, *roles):
+            alone = output_of(module, "client", server.url, "50", "1", "10")
             many = [
-                output_of(*module, "client", broker.url, str(runs), "1000", "5")
+                output_of(module, "client", server.url, str(runs), "1000", "5")["steps_per_s"]
                 for _ in range(repeat)
             ]
-    finally:
-        broker.remove()
-    return {
-        "steps_per_s": statistics.median(row["steps_per_s"] for row in many),
-        "ms_per_hop": alone["ms_per_step_p50"],
-    }
+    say("wire floor, 5-step chains, 1,000 in flight", statistics.median(many), "steps/s")
+    say("wire floor, one hop alone", alone["ms_per_step_p50"], "ms")
+    return statistics.median(many), alone["ms_per_step_p50"]
 
 
-def engine(runs: int, repeat: int) -> dict[str, float]:
+def chains(url: str, runs: int, repeat: int) -> float:
+    """Steps a second."""
+    many = [
+        output_of(LOAD, url, "chain-5", PAYLOAD, str(runs), "1000")["runs_per_s"]
+        for _ in range(repeat)
+    ]
+    return statistics.median(many) * 5
+
+
+def engine(runs: int, repeat: int, floor_steps: float, floor_hop: float) -> None:
     """The same workloads through DagNats: one scheduler process, one worker process."""
-    broker = Broker().start()
-    dagnats = [PYTHON, "-m", "dagnats"]
-    try:
-        with processes(
-            broker,
-            [*dagnats, "scheduler"],
-            [*dagnats, "worker", "tests.bench.tasks", "--concurrency", "400"],
-        ):
-            load = ["-m", "tests.bench.load", broker.url]
-            alone = output_of(*load, "chain-10", PAYLOAD, "50", "1")
-            many = [output_of(*load, "chain-5", PAYLOAD, str(runs), "1000") for _ in range(repeat)]
-            loop = output_of(*load, "spin", "100", "5", "1")
-            loops = output_of(*load, "spin", "50", "20", "20")
-            tokens = output_of("-m", "tests.bench.tokens", broker.url, "10")
-            gates = output_of("-m", "tests.bench.gates", broker.url, str(runs))
-            schedules = output_of("-m", "tests.bench.schedules", broker.url, "10")
-    finally:
-        broker.remove()
-    return {
-        "steps_per_s": statistics.median(row["runs_per_s"] for row in many) * 5,
-        "ms_per_hop": alone["ms_p50"] / 10,
-        "ms_per_hop_p99": alone["ms_p99"] / 10,
-        "ms_per_iteration": loop["ms_p50"] / 100,
-        "iterations_per_s": loops["runs_per_s"] * 50,
-        **{f"tokens_{name}": value for name, value in tokens.items()},
-        **{f"gates_{name}": value for name, value in gates.items()},
-        **{f"schedules_{name}": value for name, value in schedules.items()},
-    }
+    with broker() as server, processes(server, [*DAGNATS, "scheduler"], WORKER):
+        alone = output_of(LOAD, server.url, "chain-10", PAYLOAD, "50", "1")
+        steps = chains(server.url, runs, repeat)
+        loop = output_of(LOAD, server.url, "spin", "100", "5", "1")["ms_p50"] / 100
+        loops = output_of(LOAD, server.url, "spin", "50", "20", "20")["runs_per_s"] * 50
+        single = output_of("tests.bench.runs", server.url)
+    hop = alone["ms_p50"] / 10
+    say("5-step chains, 1,000 in flight", steps, "steps/s", ratio_to_floor=steps / floor_steps)
+    say("one hop alone, p50", hop, "ms", ratio_to_floor=hop / floor_hop)
+    say("one hop alone, p99", alone["ms_p99"] / 10, "ms")
+    say("agent loop, 8 KB checkpoint, alone", loop, "ms/iteration", ratio_to_hop=loop / hop)
+    say("20 agent loops of 50 iterations at once", loops, "iterations/s")
+    for count in (1_000, 10_000):
+        items = single[f"map_{count}_per_s"]
+        say(f"map of {count:,} items", items, "items/s", ratio_to_floor=items / floor_steps)
+    begins = single["begin_ms_p50"]
+    say("start to first line of the handler, p50", begins, "ms", ratio_to_hop=begins / hop)
+    say("the same, p99", single["begin_ms_p99"], "ms")
+    first, last = single["turn_ms_first"], single["turn_ms_last"]
+    say("an iteration, among the first 500 of a run", first, "ms")
+    say("the same, among the last 500 of 10,000", last, "ms", ratio_to_first=last / first)
+    say("kept for a step, payload 256 B", single["bytes_per_step"], "bytes")
+    say("kept for an iteration, checkpoint 8 KB", single["bytes_per_turn"], "bytes")
 
 
-def fold(steps: int) -> float:
+def more_processes(runs: int, repeat: int) -> None:
+    """Two workers, two schedulers."""
+    scheduler = [*DAGNATS, "scheduler"]
+    for what, commands in (
+        ("two workers", (scheduler, WORKER, WORKER)),
+        ("two schedulers", (scheduler, scheduler, WORKER)),
+    ):
+        with broker() as server, processes(server, *commands):
+            say(f"5-step chains, {what}", chains(server.url, runs, repeat), "steps/s")
+
+
+def tokens() -> None:
+    """Streams."""
+    with broker() as server, processes(server, [*DAGNATS, "scheduler"], WORKER):
+        few = output_of("tests.bench.tokens", server.url, "10", "200")
+        many = output_of("tests.bench.tokens", server.url, "100", "100")
+    say("a token stream of 100/s alone, p50", many["ms_p50"], "ms")
+    say("the same, p99", many["ms_p99"], "ms")
+    for streams, figures in (("10 token streams of 200/s", few), ("100 of 100/s", many)):
+        say(f"{streams}, p50", figures["many_ms_p50"], "ms")
+        say("the same, p99", figures["many_ms_p99"], "ms")
+    say("chunks emitted in a tight loop", few["chunks_per_s"], "chunks/s")
+
+
+def limits_and_schedules(runs: int) -> None:
+    """Gates, and what starts by itself."""
+    with broker() as server, processes(server, [*DAGNATS, "scheduler"], WORKER):
+        gates = output_of("tests.bench.gates", server.url, str(runs))
+        schedules = output_of("tests.bench.schedules", server.url, "10")
+    free, free_ms = gates["free_per_s"], gates["free_ms"]
+    say("steps without a limit, one at a time", free_ms, "ms")
+    say("the same at a gate where nobody waits", gates["alone_ms"], "ms",
+        ratio_to_free=gates["alone_ms"] / free_ms)  # fmt: skip
+    say("steps without a limit, 1,000 in flight", free, "runs/s")
+    for what, key in (
+        ("one hot gate of 100 places, 1,000 in flight", "hot_per_s"),
+        ("1,000 keys at one gate", "keyed_per_s"),
+    ):
+        say(what, gates[key], "grants/s", ratio_to_free=gates[key] / free)
+    say(
+        "fairness between 10 tenants with 1 to 10 times as much to do",
+        gates["jain"],
+        "Jain's index",
+    )
+    say("a rate of 50/s, over 60 s", gates["rate"], "of the rate")
+    say("100 schedules of one second, lateness p50", schedules["ms_p50"], "ms")
+    say("the same, p99", schedules["ms_p99"], "ms")
+
+
+def scale(finished: int, parked: int) -> None:
+    """Very many runs that have ended, or wait."""
+    with broker() as server, processes(server, [*DAGNATS, "scheduler"], WORKER) as pids:
+        assert server.process is not None
+        found = output_of(
+            "tests.bench.scale", server.url, str(finished), str(parked), str(pids[0]),
+            str(server.process.pid),
+        )  # fmt: skip
+    before = found["steps_before"]
+    say("5-step chains, 500 in flight, in an empty log", before, "steps/s")
+    for what, key in ((f"{finished:,} finished", "finished"), (f"{parked:,} waiting", "parked")):
+        after = found[f"steps_beside_{key}"]
+        say(f"the same beside {what} runs", after, "steps/s", ratio_to_before=after / before)
+    say("memory of the scheduler for a waiting run", found["scheduler_bytes_per_parked"], "bytes")
+    say("memory of the server for a waiting run", found["server_bytes_per_parked"], "bytes")
+
+
+def fold(workflow: Workflow) -> float:
     """Events a second through the pure engine."""
-    workflow = chain(steps).build()
     graph = compile_graph(workflow, encode_workflow(workflow)[0])
     events, began = 0, time.perf_counter()
     while time.perf_counter() - began < 2:
         start = RunStarted(workflow=workflow.name, definition=graph.digest)
         run, commands = advance(new_run("r", graph), Event(1, 1, start))
         events += 1
+        tickets = [command.ticket for command in commands]  # type: ignore[union-attr]
         while not run.closed:
-            answer = StepSucceeded(ticket=commands[0].ticket, output=Raw(b"1"))  # type: ignore[union-attr]
+            answer = StepSucceeded(ticket=tickets.pop(), output=Raw(b"1"))
             run, commands = advance(run, Event(run.seq + 1, 1, answer))
+            tickets.extend(getattr(command, "ticket", "") for command in commands)
             events += 1
     return events / (time.perf_counter() - began)
 
@@ -135,57 +221,31 @@ def fold(steps: int) -> float:
 def main() -> None:
     """Measure everything; print lines, then the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=2_000)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--scale", action="store_true", help="very many finished and waiting runs")
+    parser.add_argument("--finished", type=int, default=250_000)
+    parser.add_argument("--waiting", type=int, default=100_000)
     options = parser.parse_args()
-    below, ours = floor(options.runs, options.repeat), engine(options.runs, options.repeat)
-    rows = [
-        say("wire floor, 5-step chains, 1,000 in flight", below["steps_per_s"], "steps/s"),
-        say("5-step chains, 1,000 in flight", ours["steps_per_s"], "steps/s",
-            ratio_to_floor=round(ours["steps_per_s"] / below["steps_per_s"], 2)),
-        say("wire floor, one hop alone", below["ms_per_hop"], "ms"),
-        say("one hop alone, p50", ours["ms_per_hop"], "ms",
-            ratio_to_floor=round(ours["ms_per_hop"] / below["ms_per_hop"], 2)),
-        say("one hop alone, p99", ours["ms_per_hop_p99"], "ms"),
-        say("agent loop, 8 KB checkpoint, alone", ours["ms_per_iteration"], "ms/iteration",
-            ratio_to_hop=round(ours["ms_per_iteration"] / ours["ms_per_hop"], 2)),
-        say("20 agent loops of 50 iterations at once", ours["iterations_per_s"], "iterations/s"),
-        say("token stream alone, emit to subscriber, p50", ours["tokens_ms_p50"], "ms"),
-        say("the same, p99", ours["tokens_ms_p99"], "ms"),
-        say("10 token streams of 200/s, p50", ours["tokens_many_ms_p50"], "ms"),
-        say("the same, p99", ours["tokens_many_ms_p99"], "ms"),
-        say("chunks emitted in a tight loop", ours["tokens_chunks_per_s"], "chunks/s"),
-        say("steps without a limit, one at a time", ours["gates_free_ms"], "ms"),
-        say("the same at a gate where nobody waits", ours["gates_alone_ms"], "ms",
-            ratio_to_free=round(ours["gates_alone_ms"] / ours["gates_free_ms"], 2)),
-        say("steps without a limit, 1,000 in flight", ours["gates_free_per_s"], "runs/s"),
-        say("one hot gate of 100 places, 1,000 in flight", ours["gates_hot_per_s"], "grants/s",
-            ratio_to_free=round(ours["gates_hot_per_s"] / ours["gates_free_per_s"], 2)),
-        say("1,000 keys at one gate", ours["gates_keyed_per_s"], "grants/s",
-            ratio_to_free=round(ours["gates_keyed_per_s"] / ours["gates_free_per_s"], 2)),
-        say("fairness between 10 tenants with 1 to 10 times as much to do", ours["gates_jain"], "Jain's index"),
-        say("a rate of 50/s, over 60 s", ours["gates_rate"], "of the rate"),
-        say("100 schedules of one second, lateness p50", ours["schedules_ms_p50"], "ms"),
-        say("the same, p99", ours["schedules_ms_p99"], "ms"),
-        say("pure fold, chain of 5", fold(5), "events/s"),
-        say("pure fold, chain of 1,000", fold(1000), "events/s"),
-    ]  # fmt: skip
+    for steps in (5, 1_000):
+        say(f"pure fold, chain of {steps:,}", fold(chain(steps).build()), "events/s")
+    say("pure fold, 1 to 1,000 to 1", fold(fan(1_000).build()), "events/s")
+    started = output_of("tests.bench.startup")
+    say("dagnats --help", started["help_ms"], "ms")
+    say("dagnats serve, until it is ready", started["serve_ms"], "ms")
+    engine(options.runs, options.repeat, *floor(options.runs, options.repeat))
+    more_processes(options.runs, options.repeat)
+    tokens()
+    limits_and_schedules(options.runs)
+    if options.scale:
+        scale(options.finished, options.waiting)
     table = Table("figure", "value", "unit", "ratio")
-    for row in rows:
+    for row in ROWS:
         ratio = next(
-            (
-                f"{value:g} × {key.removeprefix('ratio_to_')}"
-                for key, value in row.items()
-                if key.startswith("ratio")
-            ),
-            "",
+            (f"{v:.2f} × {k[9:]}" for k, v in row.items() if k.startswith("ratio_to_")), ""
         )
-        table.add_row(
-            row["figure"],
-            f"{row['value']:,.3g}" if row["value"] < 100 else f"{row['value']:,.0f}",
-            row["unit"],
-            ratio,
-        )
+        value = f"{row['value']:,.3g}" if row["value"] < 100 else f"{row['value']:,.0f}"
+        table.add_row(row["figure"], value, row["unit"], ratio)
     Console(width=110).print(table)
 
 

@@ -40,6 +40,15 @@ def chain(steps: int) -> WorkflowBuilder:
     return builder
 
 
+def fan(width: int) -> WorkflowBuilder:
+    """One no-op, many after it, and one after all of them."""
+    builder = WorkflowBuilder(f"fan-{width}").task("first", task="noop")
+    for number in range(width):
+        builder.task(f"s{number}", task="noop", after=["first"])
+    return builder.task("last", task="noop", after=[f"s{number}" for number in range(width)])
+
+
+app.add(chain(2).build())
 app.add(chain(5).build())
 app.add(chain(10).build())
 
@@ -68,3 +77,26 @@ async def fair(_order: dict[str, str]) -> float:
 async def paced(_value: str) -> float:
     """So many in a second; when it ran."""
     return time.time()
+
+
+@app.task
+async def clock(_value: str) -> float:
+    """When its first line runs."""
+    return time.time()
+
+
+_turns: list[float] = []
+
+
+@app.agent_loop(max_iterations=100_000)
+async def long(ctx: AgentContext[str], turns: int) -> list[float] | Continue[str]:
+    """A run of very many iterations; when each of them began, as one process saw them."""
+    if ctx.iteration == 0:
+        _turns.clear()
+    _turns.append(time.time())
+    return _turns if len(_turns) >= turns else Continue("x")
+
+
+EACH = WorkflowBuilder("each").map("item", task="noop", input={"$input": ""}, max_items=10_000)
+app.add(EACH.build())
+app.add(WorkflowBuilder("wait").wait_for_signal("park", "go").build())

@@ -20,9 +20,9 @@ from tests.bench.tasks import app
 Took = list[float]
 
 
-async def heard(handle: Handle[None]) -> Took:
-    """Seconds from each chunk's emit until it is here."""
-    return [time.time() - chunk.data async for chunk in handle.stream()]
+async def heard(handle: Handle[None], after: int = 0) -> Took:
+    """Seconds from each chunk's emit until it is here; not of those before the reader had come."""
+    return [time.time() - chunk.data async for chunk in handle.stream() if chunk.n >= after]
 
 
 async def latency(client: Client, streams: int, chunks: int, per_s: int) -> Took:
@@ -30,16 +30,16 @@ async def latency(client: Client, streams: int, chunks: int, per_s: int) -> Took
     given = {"chunks": chunks, "pause_s": 1 / per_s}
     task = app.workflows()["speak"]
     handles = [await client.start(task, given) for _ in range(streams)]
-    readings = await asyncio.gather(*(heard(handle) for handle in handles))
+    readings = await asyncio.gather(*(heard(handle, chunks // 5) for handle in handles))
     return sorted(took for reading in readings for took in reading)
 
 
-async def measure(url: str, streams: int) -> dict[str, float]:
+async def measure(url: str, streams: int, per_s: int) -> dict[str, float]:
     """All figures."""
     client = Client(await JetStream.open(url, name="bench", ensure=False))
     await latency(client, 1, 10, 1_000)
-    alone = await latency(client, 1, 1_000, 200)
-    many = await latency(client, streams, 1_000, 200)
+    alone = await latency(client, 1, 1_000, per_s)
+    many = await latency(client, streams, 500, per_s)
     began = time.perf_counter()
     tight = await latency(client, 1, 100_000, 0x7FFFFFFF)
     elapsed = time.perf_counter() - began
@@ -54,5 +54,5 @@ async def measure(url: str, streams: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    _, url_, streams_ = sys.argv
-    print(json.dumps(uvloop.run(measure(url_, int(streams_)))))
+    _, url_, streams_, per_s_ = sys.argv
+    print(json.dumps(uvloop.run(measure(url_, int(streams_), int(per_s_)))))
