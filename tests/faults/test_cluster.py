@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from dagnats.wire import subjects
 from tests.faults.load import Scene, scene
+from tests.faults.tasks import STEPS
+from tests.support import leaving
 from tests.support.cluster import NODES, Cluster, leader
 
 pytestmark = [
@@ -76,6 +79,20 @@ async def test_the_leader_of_the_log_killed(cluster, tmp_path):
         cluster, tmp_path, leading=True,
         fault=lambda n: nodes[n].kill(), mend=lambda n: nodes[n].start(),
     )  # fmt: skip
+
+
+async def test_a_finished_run_leaves(cluster, tmp_path):
+    """The archive has three replicas too: the run moves into it, is found there, and is gone in the end."""
+    settings = {**leaving.SETTINGS, "DAGNATS_REPLICAS": str(NODES)}
+    async with scene(cluster, tmp_path, schedulers=2, **settings) as s:
+        await s.load.start(1)
+        await s.load.complete(60)
+        for stream in (subjects.ARCHIVE, subjects.ARCHIVED):
+            info = await s.load.client.outside.link.api(f"STREAM.INFO.{stream}")
+            assert info["config"]["num_replicas"] == NODES
+        [run] = s.load.started
+        environment = {**os.environ, "DAGNATS_URL": cluster.url}
+        await leaving.leaves(s.load.client, environment, run, STEPS)
 
 
 async def test_a_follower_killed(cluster, tmp_path):

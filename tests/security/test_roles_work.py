@@ -15,6 +15,7 @@ from dagnats.limits import OFFLOAD_SIZE_BYTES
 from dagnats.wire import subjects
 from tests.security.app import app
 from tests.security.support import Guarded, environment
+from tests.support import leaving
 from tests.support.deployment import eventually
 from tests.support.processes import Fleet, fleet
 
@@ -105,6 +106,20 @@ async def test_triggers_under_roles(roles: Guarded, tmp_path: Path):
             for trigger in ("ticks", "orders", "paid"):
                 await eventually(lambda trigger=trigger: fired(trigger), 30)
         nothing_refused(made)
+
+
+@pytest.mark.timeout(240)
+async def test_a_finished_run_leaves_under_roles(roles: Guarded, tmp_path: Path):
+    """The scheduler's credential moves it, the client's finds it in the archive, and it is gone in the end."""
+    made = fleet(roles.broker, tmp_path, app=_APP, schedulers=0, workers=0, **leaving.SETTINGS)
+    async with made as processes:
+        await at_work(roles, processes, "worker-add")
+        async with roles.client() as client:
+            handle = await client.start("add", {"a": 1, "b": 2})
+            assert await handle.result(30) == 3
+            found = {**environment(roles), "DAGNATS_CREDS": roles.creds("client")}
+            await leaving.leaves(client, found, handle.run_id, 3)
+        nothing_refused(processes)
 
 
 async def test_a_ticket_that_comes_again(roles: Guarded, tmp_path: Path):
