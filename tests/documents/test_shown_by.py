@@ -25,6 +25,35 @@ def test_every_test_that_is_named_exists():
     assert not missing
 
 
+_PROVEN = (
+    "When something dies",
+    "Leases and clocks",
+    "Duplicates",
+    "Cancelling",
+    "How long things are kept",
+)
+
+
+def test_whatever_is_promised_names_its_test():
+    """In the guarantees: each row of a table that has a column for it, and each paragraph of these sections."""
+    page = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
+    sections = {
+        each.partition("\n")[0]: each for each in re.split(r"^## ", page, flags=re.MULTILINE)
+    }
+    bare: list[str] = []
+    for name, section in sections.items():
+        for block in section.split("\n\n")[1:]:
+            head, *rows = block.strip().splitlines() or [""]
+            if head.startswith("|"):
+                proven = rows[1:] if "shown by" in head else []
+            else:
+                proven = [block] if name in _PROVEN and head else []
+            bare += [each for each in proven if "`tests/" not in each]
+
+    assert set(_PROVEN) <= set(sections)
+    assert not bare
+
+
 def _exists(file: str, name: str | None) -> bool:
     path = ROOT / file
     if not path.is_file():

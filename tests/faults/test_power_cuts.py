@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dagnats import App
 from dagnats.jetstream.outside import JetStream
 from dagnats.ports import Append
 from dagnats.wire import subjects
 from tests.support.broker import Broker
-from tests.support.deployment import eventually
+from tests.support.deployment import deployment, eventually
 
 pytestmark = [pytest.mark.faults]
 
@@ -126,3 +127,36 @@ async def test_facts_after_a_power_cut_are_read(broker: Broker, tmp_path: Path):
 
     await eventually(all_new, 20)
     await outside.close()
+
+
+async def test_an_answer_that_only_the_queue_remembers_is_given_again(
+    broker: Broker, tmp_path: Path
+):
+    """The log has lost it, and the ticket is gone: the step is dispatched again, and the run goes on."""
+    app = App("cut")
+    calls: list[int] = []
+
+    @app.task
+    async def once(n: int) -> int:
+        calls.append(n)
+        return n + 1
+
+    async with deployment(app, broker=broker, workers=0, partitions=1) as d:
+        await d.client.register(app.workflows()["once"])
+        handle = await d.client.start("once", 1)
+        await d.dispatch(handle.run_id, "once/1/0")
+        await eventually(lambda: _has(d.outside, 1))
+    stop(broker)
+    shutil.copytree(messages(broker, subjects.EVENTS), tmp_path / "log")
+    broker.start()
+    async with deployment(app, broker=broker, partitions=1) as d:
+        assert await d.client.handle(handle.run_id).result(20) == 2
+        await eventually(lambda: _has(d.outside, 0))
+    stop(broker)
+    shutil.rmtree(messages(broker, subjects.EVENTS))
+    shutil.copytree(tmp_path / "log", messages(broker, subjects.EVENTS))
+    broker.start()
+    async with deployment(app, broker=broker, schedulers=0, partitions=1) as d:
+        await d.add_scheduler(reconcile_ms=200)
+        assert await d.client.handle(handle.run_id).result(30) == 2
+        assert calls == [1, 1]

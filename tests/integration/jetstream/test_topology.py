@@ -61,6 +61,19 @@ async def test_everything_is_made(link):
     assert not events["deny_purge"]
 
 
+async def test_how_long_things_are_kept(link):
+    """As docs/guarantees.md says; what is not named here stays for ever, or as long as its scheduler says."""
+    await ensure(link)
+    days = {
+        "DAGNATS_EVENTS": 0, "DAGNATS_TIMERS": 0, "DAGNATS_TASKS": 0, "DAGNATS_ARCHIVE": 30, "DAGNATS_DEAD": 30,
+        "DAGNATS_STREAMS": 1, "OBJ_dagnats_blobs": 60, "KV_dagnats_snapshots": 365, "KV_dagnats_checkpoints": 365,
+        "KV_dagnats_beginnings": 0,
+    }  # fmt: skip
+    ages = {name: (await config_of(link, name))["max_age"] for name in days}
+
+    assert ages == {name: count * 24 * 3_600 * 10**9 for name, count in days.items()}
+
+
 async def test_again_changes_nothing(link):
     """Running it again leaves every configuration as it is."""
     await ensure(link)
