@@ -17,7 +17,7 @@ from dagnats.core import reopen
 from dagnats.core.events import ApprovalDecided, BudgetRaised, Event, RetryRequested, RunStarted
 from dagnats.core.graph import Node
 from dagnats.core.model import ABSENT, ApprovalConfig, PlannerConfig
-from dagnats.core.questions import form_problem
+from dagnats.core.questions import came_too_late, form_problem
 from dagnats.core.run import Run
 from dagnats.core.state import WAITING, StepState, ticket_text
 from dagnats.core.views import text_of_time
@@ -168,9 +168,11 @@ class Requests:
         )  # fmt: skip
         before, after = await self._asked(run_id, fact, f"{fact.ticket}:decided:{fact.decision}")
         was, now = before.steps[node.position], after.steps[node.position]
-        if was == now:
+        too_late = came_too_late(was, now)
+        if was == now or too_late:
+            state = "over, its time has passed" if too_late else now.status
             raise AlreadyDecided(
-                f'the question of step "{step}" in run {run_id} is {now.status}: this answer does not count',
+                f'the question of step "{step}" in run {run_id} is {state}: this answer does not count',
                 run_id=run_id, step=step,
             )  # fmt: skip
         left = config.quorum - len(now.votes) if now.status == WAITING else 0

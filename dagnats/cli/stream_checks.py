@@ -54,6 +54,12 @@ def of_replicas(states: list[health.StreamState], *, clustered: bool) -> Check:
 
 def of_limits(states: list[health.StreamState]) -> Check:
     """Streams that are nearly full; the log and the queue then refuse, others forget the oldest."""
+    if any(state.name == subjects.TIMERS and state.stored_max > 0 for state in states):
+        return error(
+            "limits",
+            f"{subjects.TIMERS} has one: when it is full, the oldest timers are forgotten, and runs wait for ever",
+            f"`nats stream edit {subjects.TIMERS} --max-bytes=-1`; the limit of the server bounds it without loss",
+        )
     full = [s for s in states if s.stored_max > 0 and s.stored > s.stored_max * _NEARLY_FULL]
     if not full:
         bounded = sum(state.stored_max > 0 for state in states)

@@ -117,6 +117,13 @@ def expired() -> StepError:
     return StepError("approval timed out", "timeout")
 
 
+def came_too_late(before: StepState, after: StepState) -> bool:
+    """Whether all that an answer did was to show that the time was over: the timer had not come yet."""
+    return (
+        after.error is not None and after.error != before.error and after.error.failure == "timeout"
+    )
+
+
 def output_of(fact: ApprovalDecided) -> Raw:
     """What an approval gives its step: the answer to its form, or who said yes."""
     if fact.answer:

@@ -56,7 +56,10 @@ async def test_a_full_log_is_survived(broker, tmp_path):
 
 
 async def test_a_full_server_is_survived(tmp_path):
-    """The same at the limit of the whole server, ``max_file_store``: leases cannot be written either."""
+    """S417. The same at the limit of the whole server, ``max_file_store``: leases and timers cannot be written either.
+
+    What was armed stays, and fires.
+    """
     broker = Broker(config="jetstream { max_file_store: 80MB }").start()
     try:
         async with timers_kept(broker, tmp_path) as s:

@@ -1,6 +1,8 @@
 """Approvals: people are asked, one answer counts, and no is a failure like any other."""
 
 import asyncio
+import time
+from datetime import datetime
 
 import msgspec
 import pytest
@@ -166,3 +168,32 @@ async def test_s089_an_answer_survives_the_schedulers_death():
         await handle.approve("ok", by="ada")
         await d.add_scheduler()
         assert (await handle.result(15))["by"] == "ada"
+
+
+async def test_s093_an_answer_that_races_with_the_end_of_the_time():
+    """Whoever comes first: one outcome, recorded once, and who answered knows whether that was it."""
+    app = shop()
+    async with deployment(app, schedulers=2) as d:
+        handles = [await app.flows["quick"].start(str(n)) for n in range(16)]
+
+        async def answer(handle, late_ms: int) -> bool:
+            question = await eventually(lambda: asked(d.client, handle.run_id))
+            due = datetime.fromisoformat(question.expires_at).timestamp() + late_ms / 1000
+            await asyncio.sleep(max(0, due - time.time()))
+            try:
+                await handle.approve("ok")
+            except (AlreadyDecided, RequestError):
+                return False
+            return True
+
+        counted = await asyncio.gather(*(answer(h, 4 * n - 40) for n, h in enumerate(handles)))
+        for handle, yes in zip(handles, counted, strict=True):
+            if yes:
+                assert (await handle.result(10))["approved"] is True
+            else:
+                with pytest.raises(RunFailed, match="approval timed out"):
+                    await handle.result(10)
+            ends = [m for m in await d.messages("DAGNATS_EVENTS") if handle.run_id in m.subject]
+            assert sum(m.subject.endswith(".closed") for m in ends) == 1
+        assert counted[0]
+        assert not counted[-1]

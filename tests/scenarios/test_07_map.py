@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 
 from dagnats import App, Fail, Retry, RunFailed
-from tests.support.deployment import deployment
+from tests.scenarios.gates_support import empty
+from tests.support.deployment import deployment, eventually
 
 
 def shouting(**options) -> App:
@@ -77,3 +78,30 @@ async def test_a_thousand_items():
     words = [f"w{number}" for number in range(1_000)]
 
     assert await run(shouting(), words) == [word.upper() for word in words]
+
+
+async def test_s135_a_map_that_fails_gives_back_what_its_run_had():
+    """The place among its workflow's runs, and that of its key: the next one begins."""
+    app = App("places")
+
+    @app.task
+    async def shout(word: str) -> str:
+        if word == "bad":
+            raise Fail("never")
+        return word.upper()
+
+    @app.workflow(max_runs=1)
+    def few(words: list[str]):
+        return shout.map(words)
+
+    @app.workflow(singleton="skip")
+    def alone(words: list[str]):
+        return shout.map(words)
+
+    async with deployment(app) as d:
+        for name, flow in (("few", few), ("alone", alone)):
+            failed = await flow.start(["a", "bad", "c"])
+            with pytest.raises(RunFailed, match="never"):
+                await failed.result(10)
+            await eventually(lambda name=name: empty(d.client, "workflow", name))
+            assert await (await flow.start(["a"])).result(10) == ["A"]

@@ -168,3 +168,28 @@ async def test_a_parent_waits_for_the_whole_chain():
     async with deployment(app) as d:
         await registered(d)
         assert await (await app.flows["waiting_for_it"].start(3)).result(10) == 5
+
+
+async def test_s149_a_child_that_is_started_twice_runs_once():
+    """Its first fact comes again, after the server has forgotten its id; and once more when it has ended."""
+    app = family()
+    async with deployment(app) as d:
+        await d.client.register(app.flows["holding"].definition())
+        handle = await app.flows["over"].start(1)
+
+        async def child_of():
+            steps = (await handle.status()).steps
+            return steps[0].child_run_id if steps else ""
+
+        child = await eventually(child_of)
+        first = next(
+            m for m in await d.messages("DAGNATS_EVENTS")
+            if child in m.subject and m.subject.endswith(".client")
+        )  # fmt: skip
+        await d.forge(child, "client", first.body, "once more")
+        await d.client.handle(child).signal("go", 7)
+        assert await handle.result(10) == 7
+        await d.forge(child, "client", first.body, "and again")
+        marks = [m for m in await d.messages("DAGNATS_EVENTS") if child in m.subject]
+        assert sum(m.subject.endswith(".closed") for m in marks) == 1
+        assert sum(m.subject.startswith("dagnats.task.") for m in marks) == 1

@@ -1,9 +1,12 @@
 """Sagas: what was done is undone in reverse; and failed runs that are opened again, or forked."""
 
+import asyncio
+
 import pytest
 
 from dagnats import AgentContext, App, Continue, Fail, RequestError, Retry, RunFailed
-from tests.support.deployment import deployment
+from tests.scenarios.gates_support import empty
+from tests.support.deployment import deployment, eventually
 
 
 def travel(fail_undo=False) -> App:
@@ -125,3 +128,32 @@ async def test_a_fork_shares_history_up_to_a_place():
         assert await other.result(10) == [10, 11, 72]
         with pytest.raises(RequestError, match="never came to"):
             await d.client.fork(first.run_id, "think", 8)
+
+
+@pytest.mark.parametrize("undo_fails", [0, 5])
+async def test_s219_what_was_undone_gives_back_what_the_run_had(undo_fails):
+    """Also where undoing fails: its place, its singleton, its worker; and its end is told."""
+    app = travel()
+    app.undo_fails = undo_fails
+
+    @app.workflow(max_runs=1, sticky="hard", timeout="1m")
+    def narrow(what: str):
+        return app.tasks["pay"]([app.tasks["book"](what, compensate=app.tasks["unbook"])])
+
+    @app.workflow(singleton="skip", sticky="hard", timeout="1m")
+    def alone(what: str):
+        return app.tasks["pay"]([app.tasks["book"](what, compensate=app.tasks["unbook"])])
+
+    async with deployment(app) as d:
+        for flow in (narrow, alone):
+            app.full, app.undo_fails = True, undo_fails
+            first = await flow.start("car")
+            ended = asyncio.ensure_future(first.result(20))
+            with pytest.raises(RunFailed) as failure:
+                await ended
+            assert failure.value.status == ("compensate_failed" if undo_fails else "compensated")
+            await eventually(lambda flow=flow: empty(d.client, "workflow", flow.name))
+            app.full = False
+            await d.add_worker()  # the next run is not bound to the first one's worker
+            await d.workers[-2].stop()
+            assert await (await flow.start("car")).result(20) == "paid"

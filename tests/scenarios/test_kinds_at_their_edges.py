@@ -232,3 +232,39 @@ async def test_s071_planners_side_by_side_do_not_collide():
         handle = await flow.start("a", "b")
         assert await handle.result(10) == ["a", "b"]
         assert {s.id for s in (await handle.status()).steps} >= {"left.same", "right.same"}
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_s415_a_sleep_survives_schedulers_and_is_never_early(end):
+    """One ends while it sleeps, the next right when its timer has come, before it was acknowledged: it wakes once."""
+    app = App("s415")
+    woke = []
+
+    @app.task
+    async def wake(at: float) -> float:
+        woke.append(time.time())
+        return woke[0] - at
+
+    @app.workflow
+    def nap(at: float):
+        return wake(at, after=[sleep("3s")])
+
+    async with deployment(app) as d:
+        handle = await nap.start(time.time())
+        await eventually(lambda: sleeps(handle))
+        await getattr(d.schedulers[0], end)()
+        await d.add_scheduler()
+
+        async def fired():
+            return any(each.type == "timer.fired" for each in await handle.history())
+
+        await eventually(fired)
+        await d.schedulers[1].kill()
+        await d.add_scheduler()
+        assert await handle.result(15) >= 3
+        assert len(woke) == 1
+
+
+async def sleeps(handle) -> bool:
+    """Whether a step of the run waits."""
+    return any(step.status == "waiting" for step in (await handle.status()).steps)

@@ -118,6 +118,9 @@ def test_streams_that_are_nearly_full():
     assert judge([state(stored=90), state(stored=10**9, stored_max=-1)]).state == verdicts.OK
     assert judge([state(stored=91)]).state == verdicts.WARNING
     assert judge([state(name="DAGNATS_EVENTS", stored=91)]).state == verdicts.ERROR
+    timers = judge([state(name="DAGNATS_TIMERS", stored=1)])
+    assert timers.state == verdicts.ERROR
+    assert "oldest timers are forgotten" in timers.detail
 
 
 def test_facts_and_copies_that_lag():
