@@ -7,10 +7,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from dagnats import beginnings
 from dagnats.budgets import more_of
 from dagnats.core.entities import GateRaised, GateReleased
 from dagnats.core.events import Event
-from dagnats.core.gates import stored
 from dagnats.core.gates.accounts import budget_path, no_budget
 from dagnats.core.gates.commands import GateCommand
 from dagnats.core.gates.gate import Gate
@@ -19,7 +19,6 @@ from dagnats.core.limiting import gate_id
 from dagnats.core.model import Budget
 from dagnats.errors import CodecError, RequestError
 from dagnats.ids import new_run_id
-from dagnats.kept import kept
 from dagnats.limits import LIST_MAX
 from dagnats.ports import Append, Outside
 from dagnats.wire import subjects
@@ -43,11 +42,13 @@ async def read_gate(
     """A gate by its id; ``seen`` is called with each fact after its snapshot, and what that caused.
 
     One that nothing ever asked is empty.
+
+    Raises:
+        CodecError: only a newer version can read it.
     """
-    found = await kept(outside, subjects.SNAPSHOTS, gate)
-    read = (stored.restore(found) if found else None) or Gate(gate)
+    read, entries = await beginnings.read(outside, gate, beginnings.GATES)
     saved = read.facts
-    for entry in await outside.log.history(gate, read.seq):
+    for entry in entries:
         if not is_fact(entry):
             continue
         try:

@@ -110,7 +110,7 @@ async def read_trigger_state(
     Raises:
         CodecError: only a newer version can read it.
     """
-    state, entries = await beginnings.read(outside, entity)
+    state, entries = await beginnings.read(outside, entity, beginnings.TRIGGERS)
     for number, entry in enumerate(entries):
         if not number % _AT_ONCE:
             await asyncio.sleep(0)

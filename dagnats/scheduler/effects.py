@@ -57,7 +57,7 @@ class Keep(Struct, frozen=True):
 
 
 class Cut(Struct, frozen=True):
-    """A trigger's state after a sequence: its log may begin with it once what made it so is stored."""
+    """A trigger's or gate's state after a fact: its log may begin with it once what made it so is stored."""
 
     entity: str
     state: bytes

@@ -41,9 +41,11 @@ class Entities:
         """Fold one fact: what it causes, and what is to be kept once that is stored."""
         if is_trigger(entity):
             return await self.triggers.fold(entity, event)
-        which = self.gates if is_gate(entity) else self.starts
-        messages, kept = await which.fold(entity, event)
-        return [*messages], [*kept]
+        if is_gate(entity):
+            messages, kept = await self.gates.fold(entity, event)
+            return [*messages], kept
+        messages, records = await self.starts.fold(entity, event)
+        return [*messages], [*records]
 
     def park(self, idle_ms: float) -> None:
         """Let entities leave memory that have been quiet."""

@@ -20,6 +20,7 @@ from dagnats.core.events import (
     GateChecked,
     GateGranted,
     GateRefused,
+    TimerFired,
 )
 from dagnats.core.gates import stored
 from dagnats.core.gates.commands import (
@@ -36,7 +37,7 @@ from dagnats.core.state import NOBODY
 from dagnats.gates import GateRead, read_gate
 from dagnats.limits import GATE_SAVED_FACTS
 from dagnats.ports import Append, Outside
-from dagnats.scheduler.effects import Keep
+from dagnats.scheduler.effects import Cut, Keep, Kept
 from dagnats.scheduler.timers import armed
 from dagnats.wire import subjects
 from dagnats.wire.codec import encode
@@ -93,7 +94,7 @@ class Gates:
         """Start from nothing."""
         self._slots.clear()
 
-    async def fold(self, gate_id: str, event: Event) -> tuple[list[Append], list[Keep]]:
+    async def fold(self, gate_id: str, event: Event) -> tuple[list[Append], list[Kept]]:
         """Fold one fact of a gate: what it causes, and its snapshot when it is time for one."""
         now = self._clock.monotonic_ms()
         slot = self._slots.get(gate_id)
@@ -104,11 +105,15 @@ class Gates:
             commands = []
         slot.used_ms = now
         commands.extend(slot.gate.fold(event))
-        kept: list[Keep] = []
+        kept: list[Kept] = []
         size = len(slot.gate.holders) + len(slot.gate.lines.waiting)
-        if slot.gate.facts - slot.saved_facts >= max(GATE_SAVED_FACTS, size):
+        grown = slot.gate.facts - slot.saved_facts >= max(GATE_SAVED_FACTS, size)
+        if grown and not isinstance(
+            event.fact, TimerFired
+        ):  # the log keeps a fact of the gate itself
             slot.saved_facts = slot.gate.facts
-            kept.append(Keep(subjects.SNAPSHOTS, gate_id, stored.save(slot.gate)))
+            state = stored.save(slot.gate)
+            kept += [Keep(subjects.SNAPSHOTS, gate_id, state), Cut(gate_id, state, event.seq)]
         return [self._message(command) for command in commands], kept
 
     async def _load(self, gate_id: str, since_seq: int) -> tuple[GateRead, list[GateCommand]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from dagnats.core.entities import Demand, GateAsked, GateLeft
 from dagnats.core.events import Event, GateGranted, GateRefused
 from dagnats.core.limiting import is_gate
 from dagnats.memory.world import World
+from dagnats.ports import Entry
 from dagnats.wire.codec import event_of, is_fact, run_of
 
 FIRST = "!run/0"  # what a run asks with that was not opened again
@@ -29,11 +31,27 @@ class Passage(Struct):
     spent: dict[Meter, int] = {}
 
 
-def problems(world: World) -> Iterator[str]:
+class Remembering(World):
+    """A world whose logs are cut, as they are, and which knows what they began with all the same."""
+
+    def remove(self, run: str, up_to_seq: int, marks_kept: int = 0) -> None:
+        """Remove, and remember."""
+        before = self.history(run, 0)
+        super().remove(run, up_to_seq, marks_kept)
+        left = {each.seq for each in self.history(run, 0)}
+        self.removed[run] += [each for each in before if each.seq not in left]
+
+    @functools.cached_property
+    def removed(self) -> defaultdict[str, list[Entry]]:
+        """What was removed, by who it was about."""
+        return defaultdict(list)
+
+
+def problems(world: Remembering) -> Iterator[str]:
     """Everything that does not hold."""
     events: defaultdict[str, list[tuple[str, Event]]] = defaultdict(list)
     for (_, owner), log in world._histories.items():
-        for entry in log:
+        for entry in [*world.removed[owner], *log]:
             gate = owner if is_gate(owner) else ""
             if not is_fact(entry) or not (gate or b'"type":"gate.' in entry.payload):
                 continue

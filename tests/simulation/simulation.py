@@ -15,12 +15,12 @@ import msgspec
 from dagnats.client import Client
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.outside import Memory
-from dagnats.memory.world import World
 from dagnats.ports import Append, Stored
-from dagnats.scheduler import partition, triggers, watching
+from dagnats.scheduler import gates, partition, triggers, watching
 from dagnats.wire import subjects
 from tests.simulation.authors import place_of_author
 from tests.simulation.hands import Gremlin, Slow, Turn
+from tests.simulation.holding import Remembering
 from tests.simulation.people import People
 from tests.simulation.processes import SimScheduler
 from tests.simulation.runs import RUNS_PER_WORLD, Runs
@@ -48,7 +48,7 @@ class Simulation:
         self.rng = random.Random(seed)
         self.clock = VirtualClock()
         self.gremlin = Gremlin(self.rng)
-        self.world = World(self.clock, PARTITIONS, self.gremlin)
+        self.world = Remembering(self.clock, PARTITIONS, self.gremlin)
         self.client = Client(Memory(self.world, "client"), self.clock)
         self.runs = Runs(self.world, self.client, self.rng, seed)
         self.ledger: list[tuple[str, str]] = []
@@ -76,6 +76,7 @@ class Simulation:
         with (
             patch.object(partition, "SNAPSHOT_EVERY_FACTS", SNAPSHOT_EVERY_FACTS),
             patch.object(triggers, "TRIGGER_SAVED_FACTS", SNAPSHOT_EVERY_FACTS),
+            patch.object(gates, "GATE_SAVED_FACTS", SNAPSHOT_EVERY_FACTS),
             patch.object(watching, "asyncio", SimpleNamespace(Lock=Turn)),
         ):
             if self.rng.random() < TRIGGERED:

@@ -121,6 +121,9 @@ class Story:
     def _look_at_limits(self, message: TaskMessage) -> None:
         """Whoever is under limits has been let through, and a run has no more under way than it may."""
         graph = self.run.graph
+        if message.step not in graph.index:
+            self.problem(f"{message.ticket} was dispatched, and the run has no such step")
+            return
         step = graph.nodes[graph.index[message.step]].step
         needed = {message.ticket} if step.limits else set()
         needed |= {"!run/0"} if self.workflow.limits else set()

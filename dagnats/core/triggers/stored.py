@@ -13,7 +13,7 @@ from dagnats.core.triggers.fold import VERSION, TriggerState
 from dagnats.core.triggers.held import Group, Held
 
 _PORTION: Final = 1_000
-_BETWEEN: Final = b"\x00"  # which no JSON holds
+BETWEEN: Final = b"\x00"  # which no JSON holds
 _state = msgspec.json.Decoder(TriggerState)
 _groups = msgspec.json.Decoder(dict[str, Group])
 
@@ -25,7 +25,7 @@ def save(state: TriggerState) -> bytes:
         return msgspec.json.encode(state)
     bare = Held(now_ms=held.now_ms, armed_ms=held.armed_ms, kept=held.kept, size=held.size)
     portions = (msgspec.json.encode(each) for each in _portions(held.groups))
-    return _BETWEEN.join([msgspec.json.encode(replace(state, held=bare)), *portions])
+    return BETWEEN.join([msgspec.json.encode(replace(state, held=bare)), *portions])
 
 
 def _portions(groups: dict[str, Group]) -> Iterator[dict[str, Group]]:
@@ -40,7 +40,7 @@ def restore(data: bytes) -> Iterator[TriggerState | None]:
     None: it is not one that this version can use, and the log is to be folded instead.
     """
     try:
-        first, *portions = data.split(_BETWEEN)
+        first, *portions = data.split(BETWEEN)
         state = _state.decode(first)
         held = state.held
         if held is not None:

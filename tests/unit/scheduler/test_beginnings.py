@@ -6,13 +6,16 @@ import msgspec
 from msgspec.structs import replace
 
 from dagnats import beginnings
+from dagnats.core.definition import read_workflow
+from dagnats.core.limiting import gate_id
 from dagnats.core.triggers import stored
 from dagnats.core.triggers.fold import TriggerState
 from dagnats.limits import TRIGGER_SAVED_FACTS
 from dagnats.ports import Entry
+from dagnats.scheduler import gates
 from dagnats.triggers import read_trigger_state
 from dagnats.wire import subjects
-from tests.unit.scheduler.test_triggers import CRON, MINUTE, Owner
+from tests.unit.scheduler.test_triggers import CRON, MINUTE, WORKFLOW, Owner
 
 ENTITY = "trigger=t"
 KEPT = 20
@@ -40,7 +43,7 @@ async def test_a_log_does_not_grow(monkeypatch):
     entries = await owner.outside.log.history(ENTITY)
     facts = [each for each in entries if each.subject.startswith("dagnats.fact.")]
 
-    assert len(facts) <= TRIGGER_SAVED_FACTS
+    assert len(facts) <= TRIGGER_SAVED_FACTS + 1
     assert KEPT <= len(entries) - len(facts) <= TRIGGER_SAVED_FACTS + KEPT
     assert await owner.runs() == 5 * TRIGGER_SAVED_FACTS
     assert len(await owner.client.fires("t", KEPT)) == KEPT
@@ -105,3 +108,35 @@ async def test_what_a_newer_version_saved_is_left_alone(monkeypatch, caplog):
     assert await owner.runs() == 250 + 150
     [kept] = [(await owner.outside.documents(subjects.BEGINNINGS).get(ENTITY) or (b"",))[0]]
     assert kept == newer
+
+
+async def test_a_gates_log_is_cut_and_it_still_holds(monkeypatch):
+    """It is listed, knows who is inside without its snapshot, and lets the next one in."""
+    monkeypatch.setattr(gates, "GATE_SAVED_FACTS", 50)
+    owner = Owner()
+    await owner.begin(CRON)
+    limited, _ = read_workflow({**WORKFLOW, "name": "limited", "concurrency": {"max_runs": 1}})
+    assert limited is not None
+    await owner.client.register(limited)
+    for number in range(200):
+        handle = await owner.client.start("limited", id=f"r{number}")
+        await owner.work()
+        await handle.cancel()
+        await owner.work()
+    first, second = [await owner.client.start("limited", id=each) for each in ("in", "out")]
+    await owner.work()
+    gate = gate_id("workflow", "limited")
+    await owner.outside.documents(subjects.SNAPSHOTS).delete(gate)
+    await owner.take_over()
+    await owner.work()
+    [view] = await owner.client.gates()
+
+    assert len(await owner.outside.log.history(gate)) <= 2 * 50
+    assert [each.run_id for each in view.holders] == [first.run_id]
+    assert [each.run_id for each in view.line] == [second.run_id]
+
+    await first.cancel()
+    await owner.work()
+    [view] = await owner.client.gates()
+
+    assert [each.run_id for each in view.holders] == [second.run_id]
