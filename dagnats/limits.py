@@ -114,6 +114,7 @@ LEASE_TTL_MS: Final = 1_800
 LEASE_RENEW_MS: Final = 400
 LEASE_MARGIN_MS: Final = 300
 FACTS_BATCH_MAX: Final = 500
+FACTS_IN_A_ROW: Final = 50  # folded before others have their turn: some milliseconds
 FACTS_UNACKED_MAX: Final = 20_000
 APPENDS_IN_FLIGHT_MAX: Final = 4_000
 RUNS_IN_MEMORY_MAX: Final = 20_000

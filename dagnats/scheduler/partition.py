@@ -7,6 +7,7 @@ again, load what it concerns from the log and do what is outstanding.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -37,6 +38,7 @@ from dagnats.core.state import QUEUED
 from dagnats.errors import CodecError, OutsideError, PayloadTooLarge
 from dagnats.limits import (
     CLOSED_REMEMBERED_MAX,
+    FACTS_IN_A_ROW,
     RUN_IDLE_MS,
     RUNS_IN_MEMORY_MAX,
     SNAPSHOT_EVERY_FACTS,
@@ -169,7 +171,9 @@ class Partition:
         """Fold facts in order and collect what they cause. Deliveries must not be empty."""
         batch = Batch(last=deliveries[-1])
         now = self._clock.monotonic_ms()
-        for delivery in deliveries:
+        for number, delivery in enumerate(deliveries, 1):
+            if number % FACTS_IN_A_ROW == 0:  # leases are renewed on this loop, too
+                await asyncio.sleep(0)
             try:
                 await self._fold_one(delivery, batch, now)
             except (OutsideError, TimeoutError):

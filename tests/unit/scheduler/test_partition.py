@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -12,7 +15,7 @@ from dagnats.core.model import Limit, Workflow
 from dagnats.core.triggers.file import write_trigger
 from dagnats.core.triggers.model import Subject, Trigger, entity_of, fired_run_id
 from dagnats.errors import PublishFailed
-from dagnats.limits import SIGNALS_KEPT_MAX
+from dagnats.limits import FACTS_IN_A_ROW, SIGNALS_KEPT_MAX
 from dagnats.memory.clock import VirtualClock
 from dagnats.memory.mischief import Fault, Harmless
 from dagnats.memory.outside import Memory
@@ -178,3 +181,25 @@ async def test_a_refused_start_of_a_trigger_is_made_up_for_before_its_run_is_can
 
     log = deployment.world.streams[subjects.EVENTS].matching(subjects.fact(0, first, "client"))
     assert [type(event_of(entry).fact) for entry in log] == [RunStarted, CancelRequested]
+
+
+async def test_many_facts_leave_others_their_turn():
+    """Whoever shares the loop (a lease that is to be renewed) waits for so many facts, and not for all of them."""
+    deployment = Deployment()
+    owner = await deployment.owner()
+    await deployment.start(a_workflow("a"))
+    for _ in range(4 * FACTS_IN_A_ROW):
+        await deployment.say("signal", SignalReceived(name="go"))
+    feed = await deployment.outside.feed(0)
+    await feed.rewind()
+    deliveries = await feed.next(5 * FACTS_IN_A_ROW)
+    seen: list[int] = []
+    folding = asyncio.ensure_future(owner.fold(deliveries))
+    while not folding.done():
+        runs = owner._runs.get("run")
+        seen.append(runs.run.facts if runs else 0)
+        await asyncio.sleep(0)
+
+    assert len(deliveries) > 4 * FACTS_IN_A_ROW
+    assert seen[-1] > 3 * FACTS_IN_A_ROW
+    assert max(b - a for a, b in pairwise([0, *seen])) <= FACTS_IN_A_ROW
