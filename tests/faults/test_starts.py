@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,7 +13,7 @@ import pytest
 
 from dagnats import Client
 from dagnats.jetstream.outside import JetStream
-from tests.faults.load import APP, Load
+from tests.faults.load import APP, Load, scene
 from tests.faults.tasks import LEDGER
 from tests.support.broker import Broker
 from tests.support.deployment import eventually
@@ -155,3 +156,19 @@ async def works(broker: Broker, directory: Path) -> None:
         assert await load.judge() == {}
     finally:
         await outside.close()
+
+
+# nats-py leaves a socket behind when a server takes the connection and never says anything.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_server_that_is_stopped_under_load(broker, tmp_path):
+    """SIGSTOP of nats-server while everything is at work, longer than every request waits: all of it goes on."""
+    async with scene(broker, tmp_path, schedulers=2) as s:
+        await s.load.start(60)
+        broker.process.send_signal(signal.SIGSTOP)
+        await pause(STALL_S + 4)
+        broker.process.send_signal(signal.SIGCONT)
+        await s.load.start(20)
+        await s.load.complete(60)
+        await s.load.judge()
+        assert all(program.alive for program in s.fleet.everybody)
+    gc.collect()  # so that it is found here
