@@ -161,6 +161,8 @@ class Logged:
             if not isinstance(fact, RunStarted):
                 self.later.add(run)
                 continue
+            if run in self.runs:  # a start that was stored twice
+                continue
             self.runs.add(run)
             if not workflow or fact.workflow == workflow:
                 found.append((entry, fact))

@@ -58,7 +58,8 @@ def of_limits(states: list[health.StreamState]) -> Check:
         return error(
             "limits",
             f"{subjects.TIMERS} has one: when it is full, the oldest timers are forgotten, and runs wait for ever",
-            f"`nats stream edit {subjects.TIMERS} --max-bytes=-1`; the limit of the server bounds it without loss",
+            f"`nats stream edit {subjects.TIMERS} --max-bytes=-1`; the limit of the account or the server bounds it "
+            "without loss. An account with max_bytes_required does not let it: change that, too",
         )
     full = [s for s in states if s.stored_max > 0 and s.stored > s.stored_max * _NEARLY_FULL]
     if not full:

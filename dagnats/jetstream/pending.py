@@ -15,7 +15,7 @@ from dagnats.wire import subjects
 Fence = Callable[[], bool]
 
 _WRONG_SEQUENCE: Final = frozenset({10071, 10164})
-_STORE_FULL: Final = frozenset({10023, 10028, 10047, 10077, 10122})
+_STORE_FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
 
 
 class Pending:

@@ -60,6 +60,7 @@ _SHARES: Final = {
     subjects.ARCHIVE: 100,
     subjects.ARCHIVED: 20,
     subjects.TASKS: 160,
+    subjects.TIMERS: 50,
     subjects.STREAMS: 50,
     subjects.DEAD: 50,
     subjects.INBOX: 40,
@@ -79,11 +80,16 @@ def blob_stream() -> str:
     return f"OBJ_{subjects.BLOBS}"
 
 
-def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, Any]]:
+def plans(
+    partitions: int, replicas: int, storage_bytes: int, *, all_bounded: bool = False
+) -> list[dict[str, Any]]:
     """Every stream's configuration, in the order of making: sources before what sources them.
 
     ``storage_bytes`` is what the account may store, or ``UNLIMITED``; then streams have no byte
     limit of their own, so that the server's whole store is open to whichever needs it.
+
+    Timers have none anyway: at it the server would forget the oldest, since a stream with schedules
+    cannot refuse the newest. ``all_bounded``: the account takes no stream without one.
     """
     made = [
         _stream(subjects.TIMERS, subjects.TIMERS_SUBJECTS, allow_msg_schedules=True,
@@ -106,13 +112,13 @@ def plans(partitions: int, replicas: int, storage_bytes: int) -> list[dict[str, 
     ]  # fmt: skip
     for plan in made:
         plan["num_replicas"] = replicas
-        plan["max_bytes"] = _share(plan["name"], storage_bytes)
+        bounded = all_bounded or plan["name"] != subjects.TIMERS
+        plan["max_bytes"] = _share(plan["name"], storage_bytes) if bounded else UNLIMITED
     return made
 
 
 def _share(name: str, storage_bytes: int) -> int:
-    # At a limit of its own the server would forget the oldest timers: streams with schedules cannot refuse the newest.
-    if storage_bytes <= 0 or name == subjects.TIMERS:
+    if storage_bytes <= 0:
         return UNLIMITED
     default = _BLOBS_SHARE if name == blob_stream() else _BUCKET_SHARE
     return storage_bytes * _SHARES.get(name, default) // 1000

@@ -34,6 +34,13 @@ class Topology(Struct, frozen=True):
     partitions: int
 
 
+class Room(Struct, frozen=True):
+    """What an account may store, or ``UNLIMITED``; and whether each of its streams must have a limit of its own."""
+
+    storage_bytes: int
+    all_bounded: bool
+
+
 async def ensure(link: Link, *, partitions: int | None = None, replicas: int = 1) -> Topology:
     """Make every stream, bucket and object store that is missing; bring the others up to date.
 
@@ -48,8 +55,8 @@ async def ensure(link: Link, *, partitions: int | None = None, replicas: int = 1
     if found is None:
         await _probe_room(link)
     count = _agreed(found, partitions)
-    storage_bytes = await _storage_limit(link)
-    for plan in plans(count, replicas, storage_bytes):
+    room = await _room(link)
+    for plan in plans(count, replicas, room.storage_bytes, all_bounded=room.all_bounded):
         made = await _ensure_stream(link, plan)
         if plan["name"] == subjects.EVENTS:
             actual = _partitions_of(made)
@@ -67,9 +74,9 @@ async def existing(link: Link) -> Topology | None:
 
 async def differences(link: Link, partitions: int) -> dict[str, str]:
     """Streams that ``ensure`` would touch: their names, with "missing" or "out of date"."""
-    storage_bytes = await _storage_limit(link)
+    room = await _room(link)
     found: dict[str, str] = {}
-    for plan in plans(partitions, 1, storage_bytes):
+    for plan in plans(partitions, 1, room.storage_bytes, all_bounded=room.all_bounded):
         there = await _info(link, plan["name"])
         if there is None:
             found[plan["name"]] = "missing"
@@ -105,8 +112,8 @@ async def _info(link: Link, stream: str) -> dict[str, Any] | None:
     return found
 
 
-async def _storage_limit(link: Link) -> int:
-    """What the account may store, or ``UNLIMITED``.
+async def _room(link: Link) -> Room:
+    """What the account may store.
 
     Raises:
         BrokerUnsuitable: it is less than DagNats needs.
@@ -116,10 +123,11 @@ async def _storage_limit(link: Link) -> int:
     tiers = [tier.get("limits") or {} for tier in (info.get("tiers") or {}).values()]
     stated = [int(part.get("max_storage", UNLIMITED)) for part in (limits, *tiers)]
     bounded = [size for size in stated if size > 0]
+    all_bounded = any(part.get("max_bytes_required") for part in (limits, *tiers))
     limit = min(bounded, default=UNLIMITED)
     if 0 < limit < STORE_SIZE_MIN_BYTES:
         raise _too_small(link, f"allows this account {limit} bytes of JetStream storage")
-    return limit
+    return Room(limit, all_bounded)
 
 
 async def _probe_room(link: Link) -> None:

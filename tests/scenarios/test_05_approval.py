@@ -197,3 +197,36 @@ async def test_s093_an_answer_that_races_with_the_end_of_the_time():
             assert sum(m.subject.endswith(".closed") for m in ends) == 1
         assert counted[0]
         assert not counted[-1]
+
+
+@pytest.mark.parametrize("first", ["answer", "timer", "late answer"])
+async def test_s093_the_log_says_who_was_first(first):
+    """Nobody folds meanwhile. An answer in time counts, though the time is over by then; one after it never does."""
+    app = shop()
+    async with deployment(app) as d:
+        handle = await app.flows["quick"].start("hello")
+        question = await eventually(lambda: asked(d.client, handle.run_id))
+        await d.schedulers[0].kill()
+
+        async def fired() -> bool:
+            return any(event.type == "timer.fired" for event in await handle.history())
+
+        if first == "answer":
+            await handle.approve("ok", by="ada")
+            await eventually(fired)
+        else:
+            if first == "timer":
+                await eventually(fired)
+            else:
+                await d.outside.log.disarm(handle.run_id)
+                over = datetime.fromisoformat(question.expires_at).timestamp()
+                await eventually(lambda: time.time() > over)
+            with pytest.raises(AlreadyDecided):
+                await handle.approve("ok", by="ada")
+            assert await fired() == (first == "timer")
+        await d.add_scheduler()
+        if first == "answer":
+            assert (await handle.result(10))["by"] == "ada"
+        else:
+            with pytest.raises(RunFailed, match="approval timed out"):
+                await handle.result(10)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from dagnats import App, Fail, Retry, RunFailed
+from dagnats import App, DefinitionError, Fail, Retry, RunFailed
 from tests.scenarios.gates_support import empty
 from tests.support.deployment import deployment, eventually
 
@@ -105,3 +105,26 @@ async def test_s135_a_map_that_fails_gives_back_what_its_run_had():
                 await failed.result(10)
             await eventually(lambda name=name: empty(d.client, "workflow", name))
             assert await (await flow.start(["a"])).result(10) == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"depends_on": []}, "a map has exactly one dependency, not 0"),
+        ({"depends_on": ["a", "b"]}, "a map has exactly one dependency, not 2"),
+        ({"config": {"max_items": 10_001}}, "max_items"),
+        ({"config": {"max_items": 0}}, "max_items"),
+        ({"config": {"map": {}}}, 'unknown key "map"'),
+        ({"config": {"tolerate": "101%"}}, "neither a count of items nor a percentage"),
+    ],
+)
+async def test_s127_a_map_that_cannot_be_is_refused(more, problem):
+    """When it is registered: no array or two, more items than there may be, a map within it."""
+    steps = [{"id": name, "task": "t"} for name in "ab"]
+    each = {"id": "m", "task": "t", "type": "map", "depends_on": ["a"]}
+    async with deployment(App("refused"), schedulers=0, workers=0) as d:
+        with pytest.raises(DefinitionError) as refusal:
+            await d.register({"name": "w", "steps": [*steps, {**each, **more}]})
+        assert problem in str(refusal.value)
+        bounds = {"max_items": 10_000, "tolerate": "100%"}
+        assert await d.register({"name": "w", "steps": [*steps, {**each, "config": bounds}]})

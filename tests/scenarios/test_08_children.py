@@ -193,3 +193,5 @@ async def test_s149_a_child_that_is_started_twice_runs_once():
         marks = [m for m in await d.messages("DAGNATS_EVENTS") if child in m.subject]
         assert sum(m.subject.endswith(".closed") for m in marks) == 1
         assert sum(m.subject.startswith("dagnats.task.") for m in marks) == 1
+        assert (await d.client.count()).total == 2
+        assert [row.run_id for row in (await d.client.runs(workflow="holding")).runs] == [child]

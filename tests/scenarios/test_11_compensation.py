@@ -145,6 +145,8 @@ async def test_s219_what_was_undone_gives_back_what_the_run_had(undo_fails):
         return app.tasks["pay"]([app.tasks["book"](what, compensate=app.tasks["unbook"])])
 
     async with deployment(app) as d:
+        told = []
+        await d.outside.notices.listen("dagnats.mark.*.*.closed", lambda s, *_: told.append(s))
         for flow in (narrow, alone):
             app.full, app.undo_fails = True, undo_fails
             first = await flow.start("car")
@@ -157,3 +159,4 @@ async def test_s219_what_was_undone_gives_back_what_the_run_had(undo_fails):
             await d.add_worker()  # the next run is not bound to the first one's worker
             await d.workers[-2].stop()
             assert await (await flow.start("car")).result(20) == "paid"
+            assert sum(first.run_id in subject for subject in told) == 1

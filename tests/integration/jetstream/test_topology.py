@@ -163,7 +163,7 @@ async def test_a_new_version_changes_limits_in_place(link, monkeypatch):
     for plan in outside_plan:
         if plan["name"] == subjects.DEAD:
             plan["max_age"] *= 2
-    monkeypatch.setattr(topology, "plans", lambda *_: outside_plan)
+    monkeypatch.setattr(topology, "plans", lambda *_, **__: outside_plan)
 
     await ensure(link)
 
@@ -207,6 +207,10 @@ async def test_small_account():
         accounts {
           small { jetstream: { max_file: 10MB, max_mem: 0 }, users: [ { user: s, password: s } ] }
           fair { jetstream: { max_file: 1GB, max_mem: 0 }, users: [ { user: f, password: f } ] }
+          strict {
+            jetstream: { max_file: 1GB, max_mem: 0, max_bytes_required: true }
+            users: [ { user: r, password: r } ]
+          }
         }"""
     broker = Broker(jetstream=False)
     broker.config = config % broker.store
@@ -214,18 +218,36 @@ async def test_small_account():
     try:
         with pytest.raises(BrokerUnsuitable, match="raise max_file_store"):
             await JetStream.open(broker.url.replace("//", "//s:s@"))
-        fair = await JetStream.open(broker.url.replace("//", "//f:f@"))
-        sizes = {
-            name: (await config_of(fair.link, name))["max_bytes"]
-            for name in await names_of(fair.link)
-        }
         # S417: at a limit of its own, it would forget the oldest timers.
-        assert sizes.pop(subjects.TIMERS) == -1
-        assert all(size > 0 for size in sizes.values())
-        assert sum(sizes.values()) <= 0.96 * 2**30  # what is left is for timers
-        await fair.close()
+        for user, unbounded in (("f", {subjects.TIMERS}), ("r", set())):
+            opened = await JetStream.open(broker.url.replace("//", f"//{user}:{user}@"))
+            names = await names_of(opened.link)
+            sizes = {name: (await config_of(opened.link, name))["max_bytes"] for name in names}
+            assert {name for name, size in sizes.items() if size <= 0} == unbounded
+            assert sum(size for size in sizes.values() if size > 0) <= 2**30
+            assert await topology.differences(opened.link, 16) == {}
+            await opened.close()
     finally:
         broker.remove()
+
+
+async def test_timers_lose_the_limit_that_earlier_versions_gave_them(link, monkeypatch):
+    """A share of the account, for which the oldest timers were dropped; an operator's own limit stays."""
+    with monkeypatch.context() as earlier:
+        shares = plans(16, 1, 2**30, all_bounded=True)
+        earlier.setattr(topology, "plans", lambda *_, **__: shares)
+        await ensure(link)
+    assert (await config_of(link, subjects.TIMERS))["max_bytes"] > 0
+
+    await ensure(link)
+
+    config = await config_of(link, subjects.TIMERS)
+    assert config["max_bytes"] == -1
+    await link.api(f"STREAM.UPDATE.{subjects.TIMERS}", {**config, "max_bytes": 10**9})
+
+    await ensure(link)
+
+    assert (await config_of(link, subjects.TIMERS))["max_bytes"] == 10**9
 
 
 async def test_a_stream_in_the_way(link):
