@@ -132,7 +132,7 @@ async def scene(broker: Broker, directory: Path, *, schedulers: int) -> AsyncIte
 
 
 async def test_holders_killed(broker, tmp_path):
-    """A worker that holds slots dies: its tickets run again with the places that they have."""
+    """S339. A worker that holds slots dies: its tickets run again with the places that they have."""
     async with scene(broker, tmp_path, schedulers=1) as s:
         await s.endure(s.kill_a_worker, kills=3)
 

@@ -1,5 +1,7 @@
 """Flow control: how many at once, how often, who first; what waits says why, and nothing leaks."""
 
+import asyncio
+
 import pytest
 
 from dagnats import App, Concurrency, Priority, RunCancelled, RunFailed
@@ -246,3 +248,55 @@ async def test_priority_goes_first_where_runs_wait():
         for handle in handles:
             await handle.result(10)
         assert ledger.order == ["first", "pushed", "paid", "free"]
+
+
+async def test_s347_singletons_of_any_key():
+    """Each value is one, whatever stands in it: they run together, and none lets a second in."""
+    keys = ["a b", "a.b", "a=b", "ä*>", "", "x" * 256, "1"]
+    app, ledger = App("shop"), Ledger()
+
+    @app.task
+    async def work(order: dict) -> str:
+        await ledger.visit(order["key"], order["key"])
+        return order["key"]
+
+    @app.workflow(singleton="skip", key="input.key")
+    def alone(order: dict):
+        return work(order)
+
+    async with deployment(app) as d:
+        firsts = [await alone.start({"key": key}) for key in keys]
+        await eventually(lambda: sum(ledger.inside.values()) == len(keys))
+        seconds = [await alone.start({"key": key}) for key in keys]
+        for second in seconds:
+            with pytest.raises(RunCancelled, match="has the place"):
+                await second.result(10)
+        for key in keys:
+            ledger.gate(key).set()
+        assert [await first.result(10) for first in firsts] == keys
+        assert set(ledger.most.values()) == {1}
+        await eventually(lambda: empty(d.client, "workflow", "alone"))
+
+
+async def test_s335_runs_that_have_ended_hold_nobody_up():
+    """Very many ended before: those that wait for a place still begin."""
+    app, ledger = App("shop"), Ledger()
+
+    @app.task
+    async def work(n: int) -> int:
+        ledger.order.append(n)
+        return n
+
+    @app.workflow(max_runs=1)
+    def one(n: int):
+        return work(n)
+
+    async with deployment(app) as d:
+        ended = await asyncio.gather(*(one.start(n) for n in range(300)))
+        await asyncio.gather(*(handle.result(60) for handle in ended))
+        await d.workers[0].stop()
+        waiting = [await one.start(1_000 + n) for n in range(3)]
+        await eventually(lambda: reason_of(waiting[2], "gate"))
+        await d.add_worker()
+        assert [await handle.result(20) for handle in waiting] == [1_000, 1_001, 1_002]
+        assert sorted(ledger.order[-3:]) == [1_000, 1_001, 1_002]
