@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
+from dagnats.core.events import RunStarted
 from dagnats.core.run import Run
 from dagnats.core.state import (
     CANCELLED,
@@ -24,7 +25,7 @@ from tests.simulation import firing, holding, relations
 from tests.simulation.oracle import Ending, Oracle
 from tests.simulation.scripts import by_script, print_of
 from tests.simulation.simulation import Simulation, Wrong
-from tests.simulation.story import Story
+from tests.simulation.story import Story, fact_of
 from tests.simulation.told import Missing, Unknown
 
 _OF_NO_RUN = re.compile(r"gate=|cron")
@@ -46,9 +47,15 @@ def problems_of(simulation: Simulation) -> list[str]:
     return found
 
 
-def _story(simulation: Simulation, run: str) -> Story:
+def _story(simulation: Simulation, run: str, until: str = "") -> Story:
     executed = {ticket for owner, ticket in simulation.ledger if owner == run}
-    return Story(run, simulation.runs.script(run), executed, simulation.world.history(run, 0))
+    log = simulation.world.history(run, 0)
+    before = None
+    for fact in map(fact_of, log):
+        if isinstance(fact, RunStarted) and fact.fork:
+            fork = msgspec.json.decode(fact.fork)
+            before = _story(simulation, fork["run"], fork["at"])
+    return Story(run, simulation.runs.script(run), executed, log, before, until)
 
 
 def look(simulation: Simulation) -> None:

@@ -93,7 +93,7 @@ def _scheduled(simulation: Simulation, entity: str, log: list[Entry]) -> Iterato
             if asked and entry.at_ms < asked[0].run_at_ms:
                 yield f"{run} began at {entry.at_ms}, before {asked[0].run_at_ms}"
         elif entry.subject.endswith(".closed"):
-            found["closed"] += 1
+            found["closed"] = 1  # and as often again as somebody opened it
     wanted = [(1, 1), *([(0, 1)] if taken_back else [])] if asked else [(0, 0)]
     if (found["started"], found["closed"]) not in wanted:
         yield f"{run} was {facts}, and is {dict(found)}"

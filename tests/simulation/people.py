@@ -65,10 +65,12 @@ class People:
                 self.publish(self._rng.choice(kinds.EVENTS), self._rng.randrange(10))
             elif fate < 0.9 and self._said:
                 self._say(self._rng.choice(self._said[-8:]))  # once more
-            elif fate < 0.94:
+            elif fate < 0.92:
                 drive(self._client.cancel(run))
-            elif fate < 0.97:
-                self.retry(run)
+            elif fate < 0.94:
+                drive(self._client.retry(run))
+            elif fate < 0.98:
+                self._fork(run)
             else:
                 self._nonsense(run)
         except DagNatsError:  # no answer, or the run has ended
@@ -77,9 +79,12 @@ class People:
     def everything(self) -> None:
         """Whatever anybody may be waiting for happens; half of the questions are answered, some runs go on."""
         for run in self._runs():
+            if self._rng.random() < (0.2 if run.startswith("run") else 0.6):
+                with suppress(DagNatsError):
+                    drive(self._client.retry(run))
             if self._rng.random() < 0.2:
                 with suppress(DagNatsError):
-                    self.retry(run)
+                    self._fork(run)
         for name in kinds.EVENTS:
             for number in range(10):
                 self.publish(name, number)
@@ -87,10 +92,11 @@ class People:
             if self._rng.random() < 0.5:
                 self._decide(run, ticket)
 
-    def retry(self, run: str) -> None:
-        """A run that has failed is opened again; nobody does that to a run that another one waits for."""
+    def _fork(self, run: str) -> None:
+        """One more run goes on from where a run that somebody started once was."""
         if run.startswith("run"):
-            drive(self._client.retry(run))
+            step, turn = f"s{self._rng.choice((0, 0, 1, 1, 2, 3))}", self._rng.choice((0, 0, 0, 1))
+            drive(self._client.fork(run, step, turn, id=f"fork{self._next()}"))
 
     def publish(self, name: str, number: int) -> None:
         """Something happens."""

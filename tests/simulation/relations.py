@@ -20,7 +20,7 @@ def look(story: Story, stories: dict[str, Story], simulation: Simulation) -> Non
         if heard != story.sent[name][: len(heard)]:
             story.problem(f"heard the signals {name} {heard}, and was sent {story.sent[name]}")
     for step, state in story.states():
-        if step.kind == "respond":
+        if step.kind == "respond" and not story.refused:
             given = [decoded(each.body) for each in story.responses[ticket_text(step.id, state)]]
             wanted = [decoded(state.output)] if state.status == COMPLETED else []
             if given != wanted:
@@ -35,16 +35,18 @@ def look(story: Story, stories: dict[str, Story], simulation: Simulation) -> Non
 
 
 def _look_at_children(story: Story, stories: dict[str, Story]) -> None:
+    parent = stories.get(story.started.parent)
+    if parent and not story.started.detached and story.run.status != CONTINUED:
+        told = parent.tidings[story.id]
+        if told[-1:] != story.endings[-1:]:
+            story.problem(f"ended as {story.endings}, and its parent was told {told}")
     for ticket, fact in story.told.children.items():
         if not isinstance(fact, ChildClosed) or not fact.child:
             continue
         child = stories[fact.child]
-        told, ended = (
-            (fact.status, decoded(fact.output)),
-            (child.run.status, decoded(child.run.output)),
-        )
-        if told != ended or child.started.parent_ticket != ticket:
-            story.problem(f"{ticket} was told {told} of its child, which is {ended}")
+        told = fact.status, decoded(fact.output)
+        if told not in child.endings or child.started.parent_ticket != ticket:
+            story.problem(f"{ticket} was told {told} of its child, which ended as {child.endings}")
     for step, state in story.states():
         if step.kind != "sub_workflow" or step.config.detach:
             continue
@@ -52,7 +54,9 @@ def _look_at_children(story: Story, stories: dict[str, Story]) -> None:
         given_up = [ticket for ticket in story.told.late if step_of_ticket(ticket) == step.id]
         for ticket in [*given_up, *([last] if state.status == CANCELLED else [])]:
             child = stories.get(child_run_id(story.id, ticket))
-            if child and not child.cancel_asked and child.closed_ms > story.closed_ms + GRACE_MS:
+            if not child or child.cancel_asked or child.reopened:
+                continue
+            if child.closed_ms > story.closed_ms + GRACE_MS:
                 story.problem(f"gave {ticket} up, and its child {child.id} went on")
 
 

@@ -33,6 +33,7 @@ from dagnats.core.state import (
     COMPLETED,
     HELD,
     PENDING,
+    QUEUED,
     WAITING,
     StepState,
     step_of_ticket,
@@ -54,9 +55,20 @@ _asked = msgspec.json.Decoder(Asked)
 
 
 class Story:
-    """One run's. ``problems`` are what does not hold already while reading."""
+    """One run's. ``problems`` are what does not hold already while reading.
 
-    def __init__(self, run_id: str, script: Script, executed: set[str], log: list[Entry]) -> None:
+    ``before`` is that of the run it was forked from, which ends at a place such as ``s1@2`` (``until``).
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        script: Script,
+        executed: set[str],
+        log: list[Entry],
+        before: Story | None = None,
+        until: str = "",
+    ) -> None:
         self.id = run_id
         self.script = script
         self.executed = executed
@@ -74,16 +86,25 @@ class Story:
         self.granted: set[str] = set()
         self.out_of_time = False
         self.reopened = 0
+        self.endings: list[tuple[str, Any]] = []
+        self.tidings: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
         self.problems: list[str] = []
         [self.started, *again] = [f for f in map(fact_of, log) if isinstance(f, RunStarted)]
         if again:
             self.problem(f"began again: {again}")
         self.told = Told(depth=self.started.depth)
+        if before:
+            self.told, self.sent, self.heard = before.told, before.sent, before.heard
+            self.out_of_time = before.out_of_time
         self.workflow = GRAPHS[self.started.definition].workflow
         self._timed = [at for at, step in enumerate(self.workflow.steps) if step.kind in TIMED]
         self.run = new_run(run_id, GRAPHS[self.started.definition])
         for entry in log:
             self._read(entry)
+            if until and self._came_to(until):
+                return
+        if until:
+            self.problem(f"was forked at {until}, and never came there")
 
     def problem(self, what: str) -> None:
         """Something does not hold."""
@@ -92,6 +113,14 @@ class Story:
     def states(self) -> list[tuple[Step, StepState]]:
         """The workflow's own steps, and how they ended."""
         return list(zip(self.workflow.steps, self.run.steps, strict=False))
+
+    def _came_to(self, place: str) -> bool:
+        step, _, turn = place.rpartition("@")
+        for node, state in zip(self.run.graph.nodes, self.run.steps, strict=False):
+            if node.step.id == step and not self.run.closed:
+                under_way = state.status in (HELD, QUEUED, WAITING) and state.attempt
+                return bool(under_way) and state.iteration == int(turn) - 1
+        return False
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -143,8 +172,12 @@ class Story:
                 self._honour(fact)
         elif isinstance(fact, CancelRequested):
             self.cancel_asked = True
+        elif isinstance(fact, ChildClosed):
+            self.tidings[fact.child].append((fact.status, decoded(fact.output)))
         self.run, commands = advance(before, event)
         self.commanded |= {each.ticket for each in commands if isinstance(each, Dispatch)}
+        if self.run.closed and not before.closed:
+            self.endings.append((self.run.status, decoded(self.run.output)))
         self._listen(before, event)
         if self.run.opened > before.opened:
             self._reopen(before)

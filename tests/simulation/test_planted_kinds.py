@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from dagnats.core import calls, reopen, saga, settle
+from dagnats.core import calls, fork, reopen, saga, settle
+from dagnats.core.commands import TellParent
 from dagnats.core.events import StepFailed, StepSucceeded
 from dagnats.core.inputs import NULL
 from dagnats.core.kinds import (
@@ -30,7 +31,7 @@ from tests.simulation.kinds import KINDS as PLAYED
 from tests.simulation.planting import worlds_until_noticed
 
 _answered, _begun, _deeds = task.on_fact, saga.begun, Performer.deeds
-_loop_config = agent_loop._config
+_loop_config, _forked = agent_loop._config, fork._moved
 
 
 def good_in_the_end(scope, fact):
@@ -66,6 +67,16 @@ async def beside_the_mark(self, run, command):
     return [d.append if isinstance(d, Before) else d for d in await _deeds(self, run, command)]
 
 
+def forgotten(state, later):
+    """A fork does not know what the run before it had done."""
+    return replace(_forked(state, later), output=NULL)
+
+
+def once(command):
+    """A child that ends again, after it was opened again, does not tell its parent."""
+    return f"{command.run}:child-{'started' if command.started else 'closed'}"
+
+
 FAULTS = {
     "task": [(task, "on_fact", good_in_the_end)],
     "agent": [(agent, "on_fact", good_in_the_end)],
@@ -85,6 +96,8 @@ FAULTS = {
     "compensation": [(saga, "begun", undone_in_order)],
     "failure paths": [(settle, "_bypasses", lambda parent: False)],
     "retry of a failed run": [(reopen, "_causes", lambda run, graph: set())],
+    "retry of a child": [(TellParent, "id", property(once))],
+    "forks": [(fork, "_moved", forgotten)],
     "continue-as-new": [(Performer, "deeds", beside_the_mark)],
 }
 
