@@ -17,7 +17,7 @@ from dagnats.core.gates.gate import Gate
 from dagnats.core.gates.view import GateView, view_gate
 from dagnats.core.limiting import gate_id
 from dagnats.core.model import Budget
-from dagnats.errors import CodecError, RequestError
+from dagnats.errors import CodecError, InvalidInput, RequestError
 from dagnats.ids import new_run_id
 from dagnats.limits import LIST_MAX
 from dagnats.ports import Append, Outside
@@ -108,6 +108,8 @@ class GateRequests:
             RequestError: there is no such budget.
             InvalidInput: it is no amount.
         """
+        if not (usd or tokens):
+            raise InvalidInput("how much more? give usd or tokens")
         more = more_of(usd, tokens, None, 0)
         await raise_(self.outside, kind, name, more, key=key, path=path, by=by, comment=comment)
 

@@ -107,11 +107,12 @@ def budget_path(gate: Spenders, kind: str, key: str, path: str) -> str | None:
 
 def no_budget(gate: Spenders, name: str, kind: str, key: str, path: str) -> str:
     """That there is no such budget, and which there are."""
-    asked = f"in {kind}{f' by {path}' if path else ''}{' for a key' if key else ''}"
+    wanted = f" by {path}" if path else ""
+    whose = " for a key" if key else " for all together"
     there = [
-        f"{budget}{f' by {known} (say which: key)' if known else ''}"
+        f"{budget} for each {known} (say whose: key)" if known else f"{budget} for all together"
         for budget, known in gate.meters.rules
         if budget in SHARED_BUDGETS
     ]
-    has = f"it has: {', '.join(there)}" if there else "no run with a shared budget has asked it yet"
-    return f"the gate of {name} has not one budget {asked}; {has}"
+    has = f"there is: {', '.join(there)}" if there else "no run that shares one has asked it yet"
+    return f"the gate of {name} has no single budget in {kind}{wanted}{whose}; {has}"
