@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagnats.core.commands import ArmTimer
-from dagnats.core.entities import Demand, GateAsked, GateLeft
+from dagnats.core.entities import Demand, GateAsked, GateCharged, GateLeft
 from dagnats.core.events import TimerFired
 from dagnats.core.gates.commands import CancelHolder, CheckTicket, GrantTicket, RefuseTicket
 from dagnats.core.gates.gate import Gate
@@ -247,3 +247,14 @@ def test_what_was_missed_for_long_is_not_made_up_for():
     for number in range(1_000):
         world.ask(f"r{number}", 0, {}, 1)
     assert len(late(world, 3_600_000)) == 1 + RATE_LATE_MAX_MS * 50 // 1_000
+
+
+def test_a_budget_that_is_used_to_the_last_lets_nobody_in():
+    """All of it may be used, and nobody is stopped for that; who comes then waits until there is more."""
+    world = World([{"kind": "tokens", "limit": 9}])
+    world.ask("r1", 0, {}, 1)
+    assert world.tell(GateCharged(run="r1", ticket="a/1/0", spent=(0, 9))) == []
+    assert [type(each) for each in world.ask("r2", 0, {}, 1)] == []
+    world.raise_("", 1)
+
+    assert [each.run for each in world.said[-1] if isinstance(each, GrantTicket)] == ["r2"]

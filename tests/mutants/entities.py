@@ -6,8 +6,52 @@ from tests.mutants.faults import Fault
 
 TRIGGER, TRIGGERS = "core/triggers/fold.py", "scheduler/triggers.py"
 HELD = "core/triggers/held.py"
+ACCOUNTS, METERS = "core/gates/accounts.py", "core/gates/meters.py"
 
 ENTITY_FAULTS = (
+    Fault(
+        "what was told twice counts twice",
+        ACCOUNTS,
+        "    before = holding.spent\n",
+        "    before = (0, 0)\n",
+    ),
+    Fault(
+        "a child pays again for its parent",
+        ACCOUNTS,
+        "if demand.is_budget and demand.cost:",
+        "if demand.is_budget:",
+    ),
+    Fault(
+        "who spends too much is not stopped",
+        ACCOUNTS,
+        "        if any(meter_of(demand) == meter",
+        "        if False and any(meter_of(demand) == meter",
+    ),
+    Fault(
+        "a budget that is used up lets in",
+        METERS,
+        "return self.left(meter, now) <= 0",
+        "return self.left(meter, now) < 0",
+    ),
+    Fault(
+        "the next period brings nothing",
+        METERS,
+        "if account is None or account.since_ms != since_ms:",
+        "if account is None:",
+    ),
+    Fault("more of a budget lets nobody in", ACCOUNTS, "    account.more += fact.more\n", ""),
+    Fault(
+        "more of a budget is not looked for",
+        "core/gates/gate.py",
+        "                if meter is not None:\n                    self._open(meter)\n",
+        "                pass\n",
+    ),
+    Fault(
+        "an answer before its time is over came too late",
+        "core/questions.py",
+        "after.error != before.error and after.error.failure",
+        "after.error.failure",
+    ),
     Fault("a timer of an older schedule fires", TRIGGER, " or due_ms != state.next_ms", ""),
     Fault("a message fires twice", TRIGGER, "if fact.seq <= state.heard:", "if False:"),
     Fault("a timer that was armed before lets go", TRIGGER, " or due_ms != held.armed_ms", ""),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from dagnats.core.commands import AskApproval, AskControl, Respond
 from dagnats.core.events import ApprovalDecided, ControlDecided, StepCalled, StepSucceeded
-from dagnats.core.questions import came_too_late
+from dagnats.core.questions import came_too_late, expired
+from dagnats.core.state import StepState
 from tests.support.builders import raw
 from tests.support.kind_histories import task, told
 
@@ -128,3 +130,11 @@ def test_the_control_plane_is_asked_once_and_answers_once():
     assert story.state("think#0.0").status == "failed"
     story.succeed("think", 1)
     assert story.run.status == "completed"
+
+
+def test_a_time_that_was_over_before_is_not_over_now():
+    """A plan was not looked at in time; of the next one, the first of two people is not late."""
+    before = StepState(status="waiting", attempt=2, error=expired())
+
+    assert not came_too_late(before, replace(before, votes=("ada",)))
+    assert came_too_late(replace(before, error=None), before)
