@@ -182,10 +182,12 @@ async def test_s149_a_child_that_is_started_twice_runs_once():
             return steps[0].child_run_id if steps else ""
 
         child = await eventually(child_of)
-        first = next(
-            m for m in await d.messages("DAGNATS_EVENTS")
-            if child in m.subject and m.subject.endswith(".client")
-        )  # fmt: skip
+
+        async def first_of():
+            found = [m for m in await d.messages("DAGNATS_EVENTS") if child in m.subject]
+            return next((m for m in found if m.subject.endswith(".client")), None)
+
+        first = await eventually(first_of)
         await d.forge(child, "client", first.body, "once more")
         await d.client.handle(child).signal("go", 7)
         assert await handle.result(10) == 7

@@ -172,8 +172,10 @@ async def test_a_gate_that_cannot_be_read_lets_nobody_in_twice(stored):
 
     async with deployment(app, schedulers=0) as d:
         first_owner = await d.add_scheduler()
-        first, second = await alone.start(1), await alone.start(2)
+        first = await alone.start(1)
         await eventually(lambda: ledger.order)
+        second = await alone.start(2)
+        await eventually(lambda: reason_of(second, "gate"))
         gate = gate_id("workflow", "alone")
         await d.outside.documents(subjects.SNAPSHOTS).put(gate, stored)
         for nonsense in (
