@@ -81,6 +81,7 @@ async def test_the_leader_of_the_log_killed(cluster, tmp_path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_finished_run_leaves(cluster, tmp_path):
     """The archive has three replicas too: the run moves into it, is found there, and is gone in the end."""
     settings = {**leaving.SETTINGS, "DAGNATS_REPLICAS": str(NODES)}

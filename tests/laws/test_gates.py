@@ -31,7 +31,7 @@ SHAPES: list[list[dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-many = settings(max_examples=8 * EXAMPLES)  # scripts of gates are short and cheap
+many = settings(max_examples=5 * EXAMPLES)  # scripts of gates are short and cheap
 
 
 asks = st.tuples(

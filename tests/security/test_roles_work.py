@@ -108,6 +108,7 @@ async def test_triggers_under_roles(roles: Guarded, tmp_path: Path):
         nothing_refused(made)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_a_finished_run_leaves_under_roles(roles: Guarded, tmp_path: Path):
     """The scheduler's credential moves it, the client's finds it in the archive, and it is gone in the end."""

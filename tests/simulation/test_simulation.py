@@ -10,7 +10,7 @@ from tests.simulation.checks import look
 from tests.simulation.runs import RUNS_PER_WORLD
 from tests.simulation.simulation import Simulation
 
-RUNS = int(os.environ.get("SIM_RUNS", "5000"))
+RUNS = int(os.environ.get("SIM_RUNS", "2500"))
 CASES = 16
 SEED = os.environ.get("SIM_SEED", "")
 
