@@ -7,7 +7,7 @@ STAMP = $(VENV)/.installed
 CODE = dagnats tests examples contrib
 PYTEST = $(BIN)/python -m pytest -q
 # Also on two cores: most tests wait more than they compute.
-PARALLEL = -n 3
+PARALLEL = -n 4
 SIM_RUNS ?= 1000000
 DURATION ?= 600
 TASKS ?= 1000000

@@ -108,7 +108,9 @@ def kill_worker(processes: Fleet) -> None:
     processes.start_worker()
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, PARTS))]
+)
 @pytest.mark.parametrize("kill", [kill_scheduler, kill_worker])
 async def test_killed_between_any_two_facts(tmp_path, kill, part):
     """Whoever dies, and wherever in the run: it completes, and gives what it gives undisturbed."""

@@ -53,7 +53,9 @@ async def test_a_server_that_is_not_there_yet(broker, tmp_path):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("moments", [OF_A_WORKER[0::2], OF_A_WORKER[1::2]])
+@pytest.mark.parametrize(
+    "moments", [OF_A_WORKER[0::2], pytest.param(OF_A_WORKER[1::2], marks=pytest.mark.slow)]
+)
 async def test_a_server_that_stalls_while_a_worker_starts(broker, tmp_path, moments):
     """Whatever they are about: they do not end, say at most once that they wait, and do what comes, once."""
     async with fleet(broker, tmp_path, app=APP, workers=0), AsyncExitStack() as stack:
@@ -67,7 +69,13 @@ async def test_a_server_that_stalls_while_a_worker_starts(broker, tmp_path, mome
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("moments", [OF_A_SCHEDULER[n::3] for n in range(3)])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        OF_A_SCHEDULER[0::3],
+        *(pytest.param(OF_A_SCHEDULER[n::3], marks=pytest.mark.slow) for n in (1, 2)),
+    ],
+)
 async def test_a_server_that_stalls_while_a_scheduler_starts(tmp_path, moments):
     """On servers that have no streams yet: each makes all that is missing, whenever it was held up."""
     async with AsyncExitStack() as stack:
