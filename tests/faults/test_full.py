@@ -76,7 +76,7 @@ async def test_a_full_server_is_survived(tmp_path):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+@pytest.mark.parametrize("kind", [pytest.param("tmpfs", marks=pytest.mark.slow), "ext4"])
 async def test_a_full_disk_is_survived_by_a_restart(tmp_path, kind):
     """nats-server stores nothing more once a write failed, even when there is room again: it has to be restarted."""
     said = tmp_path / "nats-server.log"

@@ -192,7 +192,7 @@ async def are_held(client: Client, events: int) -> None:
         view = await client.view_trigger(await client.trigger("t"))
         return view.held.events == events
 
-    await eventually(seen)
+    await eventually(seen, 30)
 
 
 @pytest.mark.parametrize("what", ["schedulers", "server"])
